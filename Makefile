@@ -1,0 +1,125 @@
+# Written for GNU make 3.81, which macOS has. `make help` lists what there is.
+
+STUDY ?= demo
+SEEDS ?= 0
+DATA ?=
+WEIGHTS ?=
+GALLERIES ?=
+
+NOTEBOOKS := 01_eda 02_preprocessing 03_training 04_evaluation 05_error_analysis
+
+# An environment of your own: make report PYTHON=python3
+ifeq ($(origin PYTHON),undefined)
+PYTHON := .venv/bin/python
+ENVIRONMENT := .venv/.synced
+endif
+
+SET := $(if $(DATA),--set data=$(abspath $(DATA))) \
+       $(if $(WEIGHTS),--set weights=$(if $(findstring /,$(WEIGHTS)),$(abspath $(WEIGHTS)),$(WEIGHTS))) \
+       $(if $(GALLERIES),--set galleries=$(GALLERIES))
+RUN := PYTHONPATH=lib $(PYTHON) -m skinlesion
+
+OUT := reports/$(STUDY)
+PAGES := $(foreach seed,$(SEEDS),$(foreach notebook,$(NOTEBOOKS),$(OUT)/seed-$(seed)/$(notebook).html))
+FOLDER := $(or $(DATA),$(shell sed -n 's/^data: *\([^ \#]*\).*/\1/p' parameters/$(STUDY).yaml 2>/dev/null),data/ham10000)
+ARCHIVES := $(wildcard $(FOLDER)/HAM10000_*)
+
+# What a page is made from: what all of them use, and what it uses besides.
+modules = $(patsubst %,lib/skinlesion/%.py,$(1))
+COMMON := $(call modules,files parameters sample dataset images runs tables figures reports) \
+          $(wildcard lib/skinlesion/template/*) $(OUT)/.checked
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: help report pages test lint lab lock readme clean distclean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo '  STUDY=demo       a file in parameters/ (demo, quick, paper, paper_lesion)'
+	@echo '  SEEDS="0 1 2"    one run a seed'
+	@echo '  DATA=folder      where HAM10000 lies, instead of the study'"'"'s `data`'
+	@echo '  WEIGHTS=path     a state_dict, a name of torchvision'"'"'s, or none'
+	@echo '  GALLERIES=false  leave photographs out of the reports'
+	@echo '  PYTHON=python3   an environment of your own, instead of .venv'
+
+report: ## Run the notebooks of a study and render its reports
+	@test -f parameters/$(STUDY).yaml || { \
+	  echo "error: there is no study '$(STUDY)': parameters/$(STUDY).yaml does not exist" >&2; exit 1; }
+	@mkdir -p $(OUT)
+	@echo '$(strip $(SET))' | cmp -s - $(OUT)/.overrides || echo '$(strip $(SET))' > $(OUT)/.overrides
+	@if $(MAKE) -q --no-print-directory pages 2>/dev/null; \
+	  then echo "Nothing to do: the reports of $(STUDY) are up to date."; \
+	  else $(MAKE) --no-print-directory pages; fi
+	@echo "Reports:"
+	@for page in $(PAGES) reports/index.html; do echo "  $$page"; done
+
+pages: $(PAGES) reports/index.html
+
+$(OUT)/.checked: parameters/$(STUDY).yaml $(OUT)/.overrides $(ARCHIVES) | $(ENVIRONMENT)
+	@$(RUN) check --study $(STUDY) $(SET)
+	@touch $@
+
+# A page and the files its notebook leaves are made together: pattern rules with several targets run once.
+page = $(RUN) report --study $(STUDY) --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
+
+$(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON)
+	$(page)
+
+$(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_preprocessing.ipynb $(COMMON) \
+    $(call modules,splits augmentation)
+	$(page)
+
+$(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
+    $(OUT)/seed-%/split.csv $(call modules,splits augmentation models training predictions)
+	$(page)
+
+$(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
+    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation)
+	$(page)
+
+$(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \
+    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation)
+	$(page)
+
+reports/index.html: $(PAGES) lib/skinlesion/reports.py $(wildcard lib/skinlesion/template/*)
+	@$(RUN) index reports
+
+test: $(ENVIRONMENT) ## Run all tests
+	PYTHONPATH=lib $(PYTHON) -m pytest
+
+lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed without outputs
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m nbstripout --verify notebooks/*.ipynb
+
+lab: $(ENVIRONMENT) ## Open JupyterLab in the environment
+	PYTHONPATH=$(CURDIR)/lib $(PYTHON) -m jupyter lab --notebook-dir=notebooks
+
+readme: $(ENVIRONMENT) ## Put the numbers of the committed reports into README.md
+	@$(RUN) readme
+
+lock: $(ENVIRONMENT) ## Pin the newest versions that pyproject.toml admits
+	$(PYTHON) -m uv pip compile --universal --generate-hashes --upgrade --group dev pyproject.toml \
+	  --quiet --output-file requirements.lock
+
+clean: ## Remove the demo's reports, its sample and the decoded stores; never a tracked file, nor your data
+	git clean -qfdX -- reports/demo reports/index.html data/demo data/store lib tests notebooks
+
+distclean: clean ## Remove the environment as well
+	git clean -qfdX -- .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/.synced: requirements.lock pyproject.toml
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo 'error: Python 3.11 or newer is needed, and none is on the PATH' >&2; exit 1; fi; \
+	test -x .venv/bin/python || { echo "Making .venv with $$($$found --version)"; $$found -m venv .venv; }
+	@.venv/bin/python -m uv --version >/dev/null 2>&1 || \
+	  .venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
+	@echo 'Installing the packages of requirements.lock (about 3 GB the first time on Linux)'
+	@.venv/bin/python -m uv pip sync --quiet --python .venv/bin/python requirements.lock
+	@.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@touch $@

@@ -1,0 +1,76 @@
+"""The command line that the Makefile calls: ``python -m skinlesion <command> --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from skinlesion import parameters
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; a known fault ends it with one message and status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m skinlesion", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    check = commands.add_parser("check", help="validate a study and its data; draw the sample if it needs one")
+    check.set_defaults(run=_check)
+    report = commands.add_parser("report", help="run one notebook and render it")
+    report.add_argument("notebook", type=Path)
+    report.add_argument("output", type=Path)
+    report.set_defaults(run=_report)
+    for command in (check, report):
+        command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
+        command.add_argument("--seed", type=int, default=None)
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins"
+        )
+    index = commands.add_parser("index", help="write the index of all reports")
+    index.add_argument("folder", type=Path)
+    index.set_defaults(run=_index)
+    return parser
+
+
+def _load(options: argparse.Namespace) -> parameters.Parameters:
+    overrides = dict(parameters.parse_override(text) for text in options.set)
+    if options.seed is not None:
+        overrides["seed"] = options.seed
+    return parameters.load(options.study, overrides)
+
+
+def _check(options: argparse.Namespace) -> None:
+    chosen = _load(options)
+    from skinlesion import dataset, models  # slow to import, and a wrong parameter should be told at once
+
+    data = dataset.open_dataset(chosen)
+    print(f"{chosen.study}: {data.title}; {models.describe_weights(chosen.backbone, chosen.weights)}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    chosen = _load(options)
+    from skinlesion import reports  # as above
+
+    reports.make(options.notebook, chosen, options.output)
+
+
+def _index(options: argparse.Namespace) -> None:
+    from skinlesion import reports  # as above
+
+    reports.index(options.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

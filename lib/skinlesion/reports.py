@@ -1,0 +1,256 @@
+"""Pages: a notebook run headlessly, rendered to one self-contained HTML file, and the index of them all."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from bs4 import BeautifulSoup
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+from pygments.formatters import HtmlFormatter
+
+from skinlesion import files, models, runs
+from skinlesion.dataset import Dataset
+from skinlesion.parameters import Parameters
+
+TITLES = {
+    "01_eda": "Data",
+    "02_preprocessing": "Preprocessing and split",
+    "03_training": "Training",
+    "04_evaluation": "Evaluation",
+    "05_error_analysis": "Error analysis",
+}
+"""The notebooks in their order, and what the pages call them."""
+
+TEMPLATE = Path(__file__).with_name("template")
+
+START_TIMEOUT = 120  # seconds until a kernel must have answered
+
+
+class ReportError(RuntimeError):
+    """A notebook did not run to its end; the message says where and why."""
+
+
+def describe(run: runs.Run, data: Dataset) -> dict[str, Any]:
+    """Say what data and starting weights a run has, for its reports and its manifest."""
+    chosen = run.parameters
+    return {
+        "data": data.describe(),
+        "weights": models.describe_weights(chosen.backbone, chosen.weights),
+    }
+
+
+class Header:
+    """What every report opens with: which run, on what data, made by which code, on which machine.
+
+    Parameters
+    ----------
+    run
+        The run.
+    record
+        :func:`describe`, or the manifest, which holds the same.
+    """
+
+    def __init__(self, run: runs.Run, record: Mapping[str, Any]) -> None:
+        chosen, data = run.parameters, record["data"]
+        source = runs.source()
+        commit = f"<code>{source['commit'][:12]}</code>" if source["commit"] else "not under version control"
+        if source["clean"] is False:
+            commit += ", with changes that are not committed"
+        self.synthetic = bool(data["synthetic"])
+        self.rows = {
+            "study": f"<b>{html.escape(chosen.study)}</b>, seed {chosen.seed}",
+            "data": html.escape(data["title"]) + f", fingerprint <code>{data['fingerprint'][:12]}</code>",
+            "split": f"by {chosen.split_by}: {chosen.train_fraction:.0%} train, "
+            f"{chosen.validation_fraction:.0%} validation, {chosen.test_fraction:.0%} test",
+            "model": f"{html.escape(chosen.backbone)} at {chosen.image_size}×{chosen.image_size}, from "
+            + html.escape(record["weights"]),
+            "commit": commit,
+            "hardware": html.escape(runs.hardware()),
+            "time": runs.now(),
+        }
+
+    def _repr_html_(self) -> str:
+        body = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in self.rows.items())
+        # The page has its own banner; this one is for the notebook as opened in JupyterLab.
+        banner = (
+            '<p class="synthetic" style="background:#ffd54a;color:#1f1700;padding:.4em;font-weight:600">'
+            "SYNTHETIC DATA: drawn by a program, says nothing about skin</p>"
+        )
+        return f'{banner if self.synthetic else ""}<table class="facts">{body}</table>'
+
+
+def make(notebook: Path, parameters: Parameters, output: Path) -> None:
+    """Run a notebook with papermill and render it; `output` appears only when every cell has run.
+
+    Parameters
+    ----------
+    notebook
+        One of ``notebooks/``.
+    output
+        The HTML file. While the notebook runs, ``<output>.partial.ipynb`` lies beside it; after a failure it
+        stays there, with everything up to the failing cell.
+
+    Raises
+    ------
+    ReportError
+        Naming the notebook, the cell, the error and the partial notebook.
+    """
+    partial = output.with_suffix(".partial.ipynb")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        with warnings.catch_warnings():
+            # Papermill compares with the few names in the parameters cell; load() has checked every key.
+            warnings.filterwarnings("ignore", message="Passed unknown parameter")
+            papermill.execute_notebook(
+                str(notebook),
+                str(partial),
+                parameters=parameters.model_dump(),
+                kernel_name="python3",
+                cwd=str(notebook.parent),
+                start_timeout=START_TIMEOUT,
+                execution_timeout=parameters.cell_timeout_minutes * 60,
+                log_output=True,
+                progress_bar=True,
+            )
+    except PapermillExecutionError as error:
+        raise ReportError(
+            f"{notebook.name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
+            f"{error.ename}: {error.evalue}\n"
+            f"  The notebook up to there: {partial}"
+        ) from error
+    except Exception as error:
+        raise ReportError(
+            f"{notebook.name} did not finish: {type(error).__name__}: {error}\n"
+            f"  The notebook up to there: {partial}"
+        ) from error
+    files.write_text(output, render(nbformat.read(partial, as_version=4), name=output.name))
+    partial.unlink()
+
+
+def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
+    """Return an executed notebook as one HTML page that needs no other file.
+
+    Parameters
+    ----------
+    notebook
+        As papermill leaves it.
+    name
+        Of the HTML file, to mark it among its siblings.
+    """
+    # Papermill's copy of the parameters holds paths of the machine it ran on; the manifest has the rest.
+    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in _tags(cell)]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _blank(output)]
+    exporter = HTMLExporter(
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    body = HTMLExporter(template_name="basic").from_notebook_node(notebook)[0]
+    soup = BeautifulSoup(body, "html.parser")
+    heading = soup.find("h1")
+    title = _text(heading) if heading else Path(name).stem
+    kept = notebook.metadata.get("papermill", {})
+    seconds = kept.get("duration")
+    parameters = kept.get("parameters", {})
+    report = {
+        "name": name,
+        "title": f"{title} · {parameters.get('study', '')} seed {parameters.get('seed', 0)}",
+        "css": (TEMPLATE / "report.css").read_text(encoding="utf-8")
+        + HtmlFormatter(style="friendly").get_style_defs(".highlight"),
+        "synthetic": soup.select_one("p.synthetic") is not None,
+        "siblings": [(f"{stem}.html", text) for stem, text in TITLES.items()],
+        "contents": [(tag["id"], _text(tag)) for tag in soup.find_all("h2") if tag.get("id")],
+        "footer": f"Run by papermill in {seconds:.0f} s." if seconds else "",
+    }
+    page, _ = exporter.from_notebook_node(notebook, resources={"report": report})
+    if report["synthetic"]:
+        # Once at the top of the page is enough.
+        parsed = BeautifulSoup(page, "html.parser")
+        for banner in parsed.select("main p.synthetic"):
+            banner.decompose()
+        page = str(parsed)
+    return page
+
+
+def index(folder: Path) -> Path:
+    """Write ``index.html``: every report of every study and seed in `folder`, with its key numbers.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+    """
+    rows = "".join(_index_row(run, folder) for run in sorted(folder.glob("*/seed-*")))
+    css = (TEMPLATE / "report.css").read_text(encoding="utf-8")
+    page = f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>Reports</title>
+<style>{css}
+.index {{ max-width: 76rem; margin: 0 auto; padding: 1.5rem; }} .index .scroll {{ overflow-x: auto; }}
+.index td {{ text-align: left; }}</style></head>
+<body><main class="index"><h1>Reports</h1>
+<div class="scroll"><table>
+<caption>Every run that lies here. Scores are of the test part, with 95% intervals from a bootstrap over
+lesions.</caption>
+<thead><tr><th>run</th><th>data</th><th>accuracy</th><th>balanced accuracy</th><th>macro F1</th>
+<th>loss</th><th>reports</th></tr></thead><tbody>{rows}</tbody></table></div></main></body></html>
+"""
+    path = folder / "index.html"
+    files.write_text(path, page)
+    return path
+
+
+def _index_row(run: Path, folder: Path) -> str:
+    links = [
+        f'<a href="{run.relative_to(folder).as_posix()}/{stem}.html">{title}</a>'
+        for stem, title in TITLES.items()
+        if (run / f"{stem}.html").is_file()
+    ]
+    metrics, manifest = (_json(run / name) for name in ("metrics.json", "manifest.json"))
+    test = metrics.get("test", {}).get("headline", {})
+    cells = [
+        f"{test[score]['value']:.3f} ({test[score]['low']:.3f}–{test[score]['high']:.3f})"
+        if score in test
+        else "not measured"
+        for score in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+    ]
+    data = manifest.get("data", {})
+    tag = '<span class="tag">SYNTHETIC DATA</span> ' if data.get("synthetic") else ""
+    values = [
+        f"<b>{run.parent.name}</b> {run.name}",
+        tag + html.escape(data.get("title", "not measured")),
+        *cells,
+        " · ".join(links) or "none",
+    ]
+    return "<tr>" + "".join(f"<td>{value}</td>" for value in values) + "</tr>"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _text(tag: Any) -> str:
+    return str(tag.get_text()).removesuffix("¶").strip()
+
+
+def _tags(cell: nbformat.NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def _blank(output: nbformat.NotebookNode) -> bool:
+    """Say whether an output shows nothing, as a progress bar that has removed itself."""
+    return output.output_type == "stream" and not output.text.strip()
