@@ -35,9 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (check, report):
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
-        command.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins"
-        )
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
     index = commands.add_parser("index", help="write the index of all reports")
     index.add_argument("folder", type=Path)
     index.set_defaults(run=_index)

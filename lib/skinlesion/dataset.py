@@ -35,7 +35,7 @@ DX_NAMES = {
 
 DX = tuple(DX_NAMES)
 
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "images": 10015,
     "lesions": 7470,
     "dx": {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142},
@@ -57,9 +57,7 @@ SCHEMA = pa.DataFrameSchema(
         "age": pa.Column(float, pa.Check.in_range(0, 120), nullable=True),
         "sex": pa.Column(str, pa.Check.isin(["female", "male", "unknown"])),
         "localization": pa.Column(str),
-        "dataset": pa.Column(
-            str, pa.Check.isin(["rosendahl", "vidir_molemax", "vidir_modern", "vienna_dias"])
-        ),
+        "dataset": pa.Column(str, pa.Check.isin(["rosendahl", "vidir_molemax", "vidir_modern", "vienna_dias"])),
     },
     strict=True,
 )

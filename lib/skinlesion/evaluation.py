@@ -79,9 +79,7 @@ def per_class_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def one_vs_rest_auc(
-    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
+def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Return the area under the ROC curve of each class against the rest, ties counted half.
 
     Parameters
@@ -156,9 +154,7 @@ class Bootstrap:
         return self.total(cells).reshape(-1, len(DX), len(DX))
 
 
-def headline(
-    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None
-) -> pd.DataFrame:
+def headline(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
     """Return the scores of a part, with 95% percentile intervals where a bootstrap is given.
 
     Returns
@@ -180,9 +176,7 @@ def headline(
     return _with_intervals(value, drawn)
 
 
-def per_class(
-    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None
-) -> pd.DataFrame:
+def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
     """Return precision, recall, F1 and AUC of every class, with intervals where a bootstrap is given.
 
     Returns
@@ -199,7 +193,7 @@ def per_class(
         drawn = per_class_from(bootstrap.confusions(labels, probabilities))
         drawn["auc"] = one_vs_rest_auc(labels, probabilities, bootstrap.weights())
     tables = []
-    for k, dx in enumerate(DX):
+    for k in range(len(DX)):
         table = _with_intervals(
             {name: values[k] for name, values in value.items()},
             {name: values[:, k] for name, values in drawn.items()},

@@ -18,9 +18,7 @@ from matplotlib.ticker import PercentFormatter
 from skinlesion import evaluation
 from skinlesion.dataset import DX
 
-COLOURS = dict(
-    zip(DX, ["#0173b2", "#de8f05", "#029e73", "#949494", "#d55e00", "#56b4e9", "#cc78bc"], strict=True)
-)
+COLOURS = dict(zip(DX, ["#0173b2", "#de8f05", "#029e73", "#949494", "#d55e00", "#56b4e9", "#cc78bc"], strict=True))
 """One colour a class, from seaborn's colour-blind-safe palette (B. Wong, Nat. Methods 8, 441 (2011))."""
 
 PART_COLOURS = {"train": "#555555", "validation": "#0173b2", "test": "#d55e00"}
@@ -34,9 +32,6 @@ STYLE = {
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
     "font.size": 9,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -113,7 +108,8 @@ def images_per_lesion(metadata: pd.DataFrame) -> Picture:
 
 def by_class(metadata: pd.DataFrame, columns: Sequence[str]) -> Picture:
     """Draw the composition of each diagnosis by some categorical columns, one panel a column."""
-    figure, axes = _figure(9, 2.1 * len(columns), rows=len(columns))
+    rows = [metadata[column].nunique() for column in columns]
+    figure, axes = _figure(9, sum(rows) * 0.24 + 0.75 * len(rows), rows=len(columns), heights=rows)
     for axis, column in zip(axes, columns, strict=True):
         share = pd.crosstab(metadata.dx, metadata[column], normalize="index").reindex(DX).fillna(0)
         order = metadata[column].value_counts().index
@@ -130,7 +126,6 @@ def by_class(metadata: pd.DataFrame, columns: Sequence[str]) -> Picture:
         )
         axis.set(title=f"{column}: share within each diagnosis", xlabel="", ylabel="")
         axis.tick_params(left=False, bottom=False, labelrotation=0)
-    figure.set_figheight(sum(0.24 * metadata[column].nunique() + 0.75 for column in columns))
     return Picture(figure, f"Heat maps of {', '.join(columns)} by diagnosis, as shares within each diagnosis.")
 
 
@@ -198,7 +193,13 @@ def parts(counts: pd.DataFrame) -> Picture:
         for place, (start, value, count) in enumerate(zip(left, share[part], images[part], strict=True)):
             if value > 0.05:
                 axes[0].text(
-                    start + value / 2, place, f"{count:,}", ha="center", va="center", color="white", fontsize=8
+                    start + value / 2,
+                    place,
+                    f"{count:,}",
+                    ha="center",
+                    va="center",
+                    color="white",
+                    fontsize=8,
                 )
         axes[0].text(left[0] + share[part].iloc[0] / 2, -0.75, part, ha="center", color=PART_COLOURS[part])
         left += share[part].to_numpy()
@@ -285,7 +286,9 @@ def confusion(matrix: np.ndarray) -> Picture:
     """Draw a confusion matrix: shares of each row's true class, with counts."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     figure, axes = _figure(6.6, 5.4)
-    words = np.array([[f"{s:.0%}\n{n}" if n else "" for s, n in zip(*row, strict=True)] for row in zip(share, matrix, strict=True)])
+    words = np.array(
+        [[f"{s:.0%}\n{n}" if n else "" for s, n in zip(*row, strict=True)] for row in zip(share, matrix, strict=True)]
+    )
     sns.heatmap(
         share, ax=axes[0], annot=words, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=True,
         xticklabels=DX, yticklabels=[f"{dx} (n={n})" for dx, n in zip(DX, matrix.sum(1), strict=True)],
@@ -397,11 +400,13 @@ def subgroups(table: pd.DataFrame, *, score: str, overall: float) -> Picture:
     return Picture(figure, f"{score.replace('_', ' ')} of {len(table)} subgroups with 95% intervals.")
 
 
-def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def _figure(
+    width: float, height: float, *, rows: int = 1, columns: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
     """Return a figure that no global state knows of, and its axes in reading order."""
     with sns.plotting_context(rc=STYLE), sns.axes_style("ticks", rc=STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
+        axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     return figure, list(axes.flat)
 
 

@@ -78,8 +78,7 @@ def atomic(path: Path) -> Iterator[Path]:
         if error.errno == errno.ENOSPC and not isinstance(error, DiskFullError):
             raise DiskFullError(
                 errno.ENOSPC,
-                f"the disk is full: {path} was not written. Free some space and run again "
-                "(finished files are kept)",
+                f"the disk is full: {path} was not written. Free some space and run again (finished files are kept)",
             ) from error
         raise
     finally:

@@ -122,4 +122,3 @@ def _read(dataset: Dataset, rows: np.ndarray) -> Iterator[tuple[int, str, Path, 
             for row, image_id, source, member in located:
                 if source == archive:
                     yield row, image_id, archive, opened.read(member)
-

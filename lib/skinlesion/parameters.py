@@ -66,16 +66,14 @@ class Parameters(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     galleries: bool = True
     cell_timeout_minutes: int = Field(default=30, ge=1)
-    reports: str = "reports"
+    output: str = "reports"
     cache: str = "data/store"
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> Self:
         total = self.train_fraction + self.validation_fraction + self.test_fraction
         if abs(total - 1) > 1e-9:
-            raise ValueError(
-                f"train_fraction + validation_fraction + test_fraction is {total:g}: they must sum to one"
-            )
+            raise ValueError(f"train_fraction + validation_fraction + test_fraction is {total:g}: they must sum to one")
         return self
 
     @property
@@ -90,8 +88,8 @@ class Parameters(BaseModel):
 
     @property
     def run_folder(self) -> Path:
-        """Folder of this run's files: ``reports/<study>/seed-<k>``."""
-        return resolve(self.reports) / self.study / f"seed-{self.seed}"
+        """Folder of this run's files: ``<output>/<study>/seed-<k>``."""
+        return resolve(self.output) / self.study / f"seed-{self.seed}"
 
 
 def studies() -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 import os
-import warnings
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bs4 import BeautifulSoup
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
 
 from skinlesion import files, models, runs
 from skinlesion.dataset import Dataset
@@ -106,23 +108,25 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     """
     partial = output.with_suffix(".partial.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
+    # Papermill warns of every key that is not in the parameters cell; load() has checked them all.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
     os.environ["TQDM_DISABLE"] = "1"
     try:
-        with warnings.catch_warnings():
-            # Papermill compares with the few names in the parameters cell; load() has checked every key.
-            warnings.filterwarnings("ignore", message="Passed unknown parameter")
-            papermill.execute_notebook(
-                str(notebook),
-                str(partial),
-                parameters=parameters.model_dump(),
-                kernel_name="python3",
-                cwd=str(notebook.parent),
-                start_timeout=START_TIMEOUT,
-                execution_timeout=parameters.cell_timeout_minutes * 60,
-                log_output=True,
-                progress_bar=True,
-            )
+        papermill.execute_notebook(
+            str(notebook),
+            str(partial),
+            parameters=parameters.model_dump(),
+            kernel_name="python3",
+            cwd=str(notebook.parent),
+            start_timeout=START_TIMEOUT,
+            execution_timeout=parameters.cell_timeout_minutes * 60,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            progress_bar=sys.stderr.isatty(),
+            # Sockets in files: kernels started side by side cannot take each other's ports.
+            config=Config({"KernelManager": {"transport": "ipc"}}),
+        )
     except PapermillExecutionError as error:
         raise ReportError(
             f"{notebook.name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
@@ -131,8 +135,7 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
         ) from error
     except Exception as error:
         raise ReportError(
-            f"{notebook.name} did not finish: {type(error).__name__}: {error}\n"
-            f"  The notebook up to there: {partial}"
+            f"{notebook.name} did not finish: {type(error).__name__}: {error}\n  The notebook up to there: {partial}"
         ) from error
     files.write_text(output, render(nbformat.read(partial, as_version=4), name=output.name))
     partial.unlink()

@@ -18,9 +18,20 @@ import pandas as pd
 from skinlesion import files
 from skinlesion.parameters import Parameters, from_namespace
 
-PACKAGES = (
-    "torch torchvision numpy pandas scikit-learn pillow matplotlib seaborn papermill nbconvert pydantic pandera"
-).split()
+PACKAGES = [
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "pillow",
+    "matplotlib",
+    "seaborn",
+    "papermill",
+    "nbconvert",
+    "pydantic",
+    "pandera",
+]
 
 
 class RunError(ValueError):
@@ -112,7 +123,7 @@ def source() -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Say what the run runs on: hardware, Python and package versions."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

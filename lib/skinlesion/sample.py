@@ -116,6 +116,9 @@ SITES: dict[str, Weights] = {
     "limbs": {"lower extremity": 70, "upper extremity": 22, "abdomen": 3, "back": 2, "foot": 2, "genital": 1},
 }  # fmt: skip
 
+# What stands for a missing value, and the share of lesions that lack one.
+GAPS = {"age": (math.nan, 0.02), "sex": ("unknown", 0.02), "localization": ("unknown", 0.04)}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -260,11 +263,7 @@ def _pack(path: Path, members: dict[str, bytes]) -> None:
 
 def _table(lesions: int, rng: np.random.Generator) -> pd.DataFrame:
     cases = [_case(dx, rng) for dx, count in _counts(lesions).items() for _ in range(count)]
-    for column, gap, share in (
-        ("age", np.nan, 0.02),
-        ("sex", "unknown", 0.02),
-        ("localization", "unknown", 0.04),
-    ):
+    for column, (gap, share) in GAPS.items():
         for hit in rng.choice(lesions, size=max(1, round(share * lesions)), replace=False):
             cases[hit][column] = gap
     sizes = [1 + _pick(dict(enumerate(KINDS[case["dx"]].photos)), rng) for case in cases]
@@ -407,9 +406,7 @@ def _texture(canvas: Canvas, name: str, rng: np.random.Generator) -> None:
     else:
         for spots in TEXTURES[name]:
             noise = _noise(int(rng.integers(*spots.cells)), rng)
-            where = _step(
-                -np.abs(noise) if spots.lines else noise, spots.threshold, 0.5 if spots.lines else 0.9
-            )
+            where = _step(-np.abs(noise) if spots.lines else noise, spots.threshold, 0.5 if spots.lines else 0.9)
             layers[spots.layer] = layers[spots.layer] + spots.gain * strength * where
 
 
@@ -470,11 +467,7 @@ def _photograph(
     photo = plate.transform(size, how, view, Image.Resampling.BILINEAR)
     photo = photo.filter(ImageFilter.GaussianBlur(source.blur * rng.uniform(0.3, 1.8)))
     light = np.asarray(photo, np.float32) / 255
-    light *= (
-        _spread(0.05, rng)
-        * np.array(source.tint, np.float32)
-        * np.exp(rng.normal(0, 0.025, 3)).astype(np.float32)
-    )
+    light *= _spread(0.05, rng) * np.array(source.tint, np.float32) * np.exp(rng.normal(0, 0.025, 3)).astype(np.float32)
     light = 0.62 + source.contrast * rng.uniform(0.88, 1.12) * (light - 0.62)
     light *= _falloff(source, rng)[..., None]
     light += rng.uniform(0.004, 0.02) * rng.standard_normal(light.shape, np.float32)

@@ -45,9 +45,7 @@ def draw(metadata: pd.DataFrame, parameters: Parameters) -> pd.DataFrame:
         ("validation", parameters.validation_fraction / (1 - parameters.test_fraction)),
     ):
         try:
-            rest, drawn = train_test_split(
-                rest, test_size=fraction, stratify=rest.dx, random_state=parameters.seed
-            )
+            rest, drawn = train_test_split(rest, test_size=fraction, stratify=rest.dx, random_state=parameters.seed)
         except ValueError as error:
             fewest = rest.dx.value_counts()
             raise SplitError(

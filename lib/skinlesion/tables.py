@@ -32,6 +32,7 @@ def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = Tr
     if isinstance(flat.columns, pd.MultiIndex):
         flat.columns = [": ".join(str(part) for part in column) for column in flat.columns]
     flat.columns = [str(column).replace("_", " ") for column in flat.columns]
+    flat.index = pd.Index([str(name).replace("_", " ") for name in flat.index])
     styler = flat.style.set_caption(caption).format(lambda value: _word(value, digits))
     return styler if index else styler.hide(axis="index")
 

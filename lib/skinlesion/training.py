@@ -27,13 +27,25 @@ CHECKPOINT = "state.pt"
 CODE = ("training.py", "models.py", "augmentation.py", "images.py")
 """Modules whose change makes a checkpoint stale."""
 
-RECIPE = (
-    "backbone weights image_size split_by learning_rate batch_size epochs selection flip rotation_degrees zoom "
-    "translation brightness contrast"
-).split()
+RECIPE = [
+    "backbone",
+    "weights",
+    "image_size",
+    "split_by",
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "selection",
+    "flip",
+    "rotation_degrees",
+    "zoom",
+    "translation",
+    "brightness",
+    "contrast",
+]
 """Parameters that make up the recipe, as a report lists it."""
 
-NOT_TRAINING = {"study", "data", "bootstrap_draws", "galleries", "cell_timeout_minutes", "reports", "cache"}
+NOT_TRAINING = {"study", "data", "bootstrap_draws", "galleries", "cell_timeout_minutes", "output", "cache"}
 """Parameters that do not change what is learnt (the data itself is in the fingerprint)."""
 
 
@@ -134,9 +146,9 @@ def train(
         raise TrainingError("training and validation share images: draw the split again (notebook 02)")
     device = choose_device(parameters)
     precision = choose_precision(parameters, device)
-    model = models.build(
-        parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed
-    ).to(device, memory_format=torch.channels_last)
+    model = models.build(parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed).to(
+        device, memory_format=torch.channels_last
+    )
     optimiser = torch.optim.Adam(model.parameters(), lr=parameters.learning_rate)
     identity = _identity(parameters, fingerprint, train_rows, validation_rows, labels)
     state = _load_state(checkpoint / CHECKPOINT, identity, report)
@@ -309,9 +321,7 @@ def _save_state(
         torch.save(state, temporary)
 
 
-def _load_state(
-    path: Path, identity: dict[str, str], report: Callable[[str], None]
-) -> dict[str, Any] | None:
+def _load_state(path: Path, identity: dict[str, str], report: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the saved state if it belongs to this run; say why not if it does not."""
     if not path.is_file():
         return None
@@ -320,8 +330,7 @@ def _load_state(
         other = state["identity"]
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
         raise TrainingError(
-            f"the checkpoint {files.shown(path)} is damaged ({str(error).splitlines()[0]}): delete it to "
-            "start over"
+            f"the checkpoint {files.shown(path)} is damaged ({str(error).splitlines()[0]}): delete it to start over"
         ) from error
     differing = sorted(key for key in identity if identity[key] != other.get(key))
     if differing:
