@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from skinlesion import evaluation
 from skinlesion.dataset import DX
@@ -242,7 +242,7 @@ def curves(history: pd.DataFrame, *, selected: int) -> Picture:
         _direct_labels(axis, history.epoch.iloc[-1], ends)
         axis.axvline(selected, color=MUTED, linestyle=":", linewidth=1)
         axis.set(xlabel="epoch", title=quantity if quantity == "accuracy" else "loss (cross-entropy, nats)")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.margins(x=0.02)
     axes[0].annotate(
         f"selected: {selected}",
@@ -273,7 +273,7 @@ def pace(history: pd.DataFrame) -> Picture:
     ):
         axis.plot(history.epoch, history[column], "o-", color=PART_COLOURS["train"], markersize=3)
         axis.set(xlabel="epoch", title=title, ylim=(0, history[column].max() * 1.2))
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return Picture(
         figure,
         f"Learning rate {history.learning_rate.iloc[-1]:g}, median throughput "
@@ -331,9 +331,11 @@ def discrimination(labels: np.ndarray, probabilities: np.ndarray, *, areas: np.n
     axes[0].plot([0, 1], [0, 1], color=MUTED, linestyle=":")
     axes[0].set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, and the area under it")
     axes[1].set(xlabel="recall", ylabel="precision", title="precision–recall, and average precision")
-    for axis, place in zip(axes, ("lower right", "lower left"), strict=True):
+    for axis in axes:
         axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
-        axis.legend(loc=place, frameon=True, framealpha=0.8, edgecolor="none", fontsize=7)
+    boxed: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 7}
+    axes[0].legend(loc="lower right", **boxed)
+    axes[1].legend(loc="lower left", **boxed)
     best, worst = DX[int(np.nanargmax(areas))], DX[int(np.nanargmin(areas))]
     return Picture(
         figure,
@@ -395,7 +397,7 @@ def subgroups(table: pd.DataFrame, *, score: str, overall: float) -> Picture:
     _forest(axes[0], rows, colours=[INK if block % 2 else "#0173b2" for block in blocks])
     axes[0].axvline(overall, color=MUTED, linestyle=":")
     axes[0].set(xlabel=f"{score.replace('_', ' ')} (dotted: all test images, {overall:.2f})", xlim=(0, 1))
-    for place in np.flatnonzero(rows.value.isna()):
+    for place in np.flatnonzero(rows.value.isna()).tolist():
         axes[0].text(0.01, place, "too few images to score", va="center", fontsize=7, color=MUTED)
     return Picture(figure, f"{score.replace('_', ' ')} of {len(table)} subgroups with 95% intervals.")
 

@@ -146,9 +146,8 @@ def train(
         raise TrainingError("training and validation share images: draw the split again (notebook 02)")
     device = choose_device(parameters)
     precision = choose_precision(parameters, device)
-    model = models.build(parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed).to(
-        device, memory_format=torch.channels_last
-    )
+    model = models.build(parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed)
+    model = model.to(device).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters(), lr=parameters.learning_rate)
     identity = _identity(parameters, fingerprint, train_rows, validation_rows, labels)
     state = _load_state(checkpoint / CHECKPOINT, identity, report)
