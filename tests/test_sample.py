@@ -25,6 +25,7 @@ VOCABULARY = {
 }
 PARTS = ["HAM10000_images_part_1.zip", "HAM10000_images_part_2.zip"]
 MASKS = "HAM10000_segmentations_lesion_tschandl.zip"
+MIDDLE = np.s_[15:105, 30:130]  # away from the dark rim of the lens
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +80,15 @@ def test_images_and_masks_fit_each_other(folder: Path) -> None:
 
 
 def test_masks_lie_on_the_lesions(folder: Path, table: pd.DataFrame) -> None:
-    # A naevus is darker than the skin around it, wherever the photograph was turned or shifted to.
-    masks, photos = members(folder / MASKS), pictures(folder)
+    # A naevus is darker than its skin, so that a threshold finds it wherever the photograph was turned to.
+    masks, photos, agreement = members(folder / MASKS), pictures(folder), []
     for image_id in table.query("dx == 'nv'")["image_id"]:
         content = masks[f"{Path(MASKS).stem}/{image_id}_segmentation.png"]
-        inside = np.asarray(Image.open(io.BytesIO(content))) > 0
-        middle = np.zeros_like(inside)
-        middle[30:90, 40:120] = True  # away from the dark rim of the lens
-        grey = np.asarray(photos[image_id].convert("L"), float)
-        assert grey[inside & middle].mean() < grey[~inside & middle].mean()
+        inside = np.asarray(Image.open(io.BytesIO(content)))[MIDDLE] > 0
+        grey = np.asarray(photos[image_id].convert("L"), float)[MIDDLE]
+        dark = grey < (grey[inside].mean() + grey[~inside].mean()) / 2
+        agreement.append((dark & inside).sum() / (dark | inside).sum())
+    assert np.median(agreement) > 0.85
 
 
 def test_table_reads_like_the_original(folder: Path, table: pd.DataFrame) -> None:
@@ -144,7 +145,8 @@ def test_ids_tell_nothing_about_the_class(table: pd.DataFrame) -> None:
 
 
 def test_images_of_one_lesion_look_alike(folder: Path, table: pd.DataFrame) -> None:
-    colour = {image_id: np.asarray(photo, float).mean((0, 1)) for image_id, photo in pictures(folder).items()}
+    photos = pictures(folder)
+    colour = {image_id: np.asarray(photo, float)[MIDDLE].mean((0, 1)) for image_id, photo in photos.items()}
     lesion = dict(zip(table["image_id"], table["lesion_id"], strict=True))
     same, other = [], []
     for one, two in combinations(colour, 2):

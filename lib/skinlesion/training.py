@@ -297,7 +297,7 @@ def _identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> 
         "data": fingerprint,
         "split": rows,
         "code": code,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

@@ -1,0 +1,73 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinlesion import dataset, parameters, predictions, sample
+
+LESIONS = 60
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """The synthetic sample, drawn once; to be read only."""
+    folder = tmp_path_factory.mktemp("data") / "sample"
+    sample.draw(folder, lesions=LESIONS, seed=0)
+    return folder
+
+
+@pytest.fixture
+def copied(drawn, tmp_path) -> Path:
+    """A copy of the sample, to be damaged."""
+    return Path(shutil.copytree(drawn, tmp_path / "copied"))
+
+
+@pytest.fixture
+def tiny(drawn, tmp_path) -> parameters.Parameters:
+    """The demo at a size that trains in seconds, with all output in a folder of its own."""
+    return parameters.load("demo", tiny_overrides(drawn, tmp_path))
+
+
+def tiny_overrides(drawn: Path, folder: Path) -> dict:
+    return {
+        "data": str(drawn),
+        "synthetic_lesions": LESIONS,
+        "image_size": 32,
+        "epochs": 2,
+        "bootstrap_draws": 20,
+        "output": str(folder / "reports"),
+        "cache": str(folder / "store"),
+        "device": "cpu",
+        "train_fraction": 0.5,
+        "validation_fraction": 0.25,
+        "test_fraction": 0.25,
+    }
+
+
+@pytest.fixture(scope="session")
+def opened(drawn) -> dataset.Dataset:
+    return dataset.open_dataset(parameters.load("demo", {"data": str(drawn), "synthetic_lesions": LESIONS}))
+
+
+def random_scores(seed: int, images: int, *, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, probabilities and lesion ids without any meaning."""
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(len(dataset.DX), 1 / sharpness), images)
+    lesions = np.array([f"SYN_{k:07d}" for k in rng.integers(0, max(1, images * 2 // 3), images)])
+    return rng.integers(0, len(dataset.DX), images), probabilities, lesions
+
+
+def random_predictions(images: int = 40) -> pd.DataFrame:
+    labels, probabilities, lesions = random_scores(0, images)
+    table = pd.DataFrame(
+        {
+            "image_id": [f"SYN_{k:07d}" for k in range(images)],
+            "lesion_id": lesions,
+            "part": np.where(np.arange(images) % 2, "test", "validation"),
+            "dx": np.array(dataset.DX)[labels],
+        }
+    )
+    table[predictions.COLUMNS] = probabilities
+    return table

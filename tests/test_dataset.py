@@ -1,0 +1,135 @@
+import zipfile
+
+import pytest
+
+from skinlesion import dataset
+from skinlesion.dataset import DatasetError
+
+PART = "HAM10000_images_part_1.zip"
+
+
+def open_folder(folder):
+    metadata = dataset.read_metadata(dataset.find_table(folder))
+    members, _ = dataset.index_images(folder)
+    dataset.check(metadata, members, folder=folder)
+
+
+def edit(folder, old, new, count=1):
+    table = folder / "HAM10000_metadata"
+    text = table.read_text()
+    assert old in text
+    table.write_text(text.replace(old, new, count))
+
+
+def first_row(folder):
+    return (folder / "HAM10000_metadata").read_text().splitlines()[1]
+
+
+def test_the_sample_opens_and_says_that_it_is_synthetic(opened):
+    assert opened.synthetic
+    assert opened.title.startswith("SYNTHETIC")
+    assert opened.metadata.image_id.is_monotonic_increasing
+    assert [dataset.DX[k] for k in opened.labels] == list(opened.metadata.dx)
+
+
+def test_the_fingerprint_follows_the_images_and_the_table(copied, opened, tiny):
+    unchanged = dataset.open_dataset(tiny.model_copy(update={"data": str(copied)}))
+    assert unchanged.fingerprint == opened.fingerprint
+    edit(copied, ",male,", ",female,")
+    changed = dataset.open_dataset(tiny.model_copy(update={"data": str(copied)}))
+    assert changed.fingerprint != opened.fingerprint
+
+
+def test_a_missing_folder_and_a_missing_table_are_named(tmp_path, copied):
+    with pytest.raises(DatasetError, match=r"nowhere does not exist\. Give the folder"):
+        dataset.find_table(tmp_path / "nowhere")
+    (copied / "HAM10000_metadata").unlink()
+    with pytest.raises(DatasetError, match="copied has no HAM10000_metadata"):
+        open_folder(copied)
+
+
+def test_a_missing_archive_is_named(copied):
+    (copied / PART).unlink()
+    with pytest.raises(DatasetError, match=r"SYN_0000000, .* more are in the table, but in no archive"):
+        open_folder(copied)
+
+
+def test_a_truncated_archive_is_named(copied):
+    content = (copied / PART).read_bytes()
+    (copied / PART).write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=f"{PART} is damaged .*: fetch it again"):
+        open_folder(copied)
+
+
+def test_an_image_without_a_row_is_named(copied):
+    row = first_row(copied)
+    edit(copied, row + "\n", "")
+    with pytest.raises(DatasetError, match=f"{row.split(',')[1]} is in the archives, but not in the table"):
+        open_folder(copied)
+
+
+def test_an_image_that_occurs_twice_in_the_archives_is_named(copied):
+    with zipfile.ZipFile(copied / "HAM10000_images_part_2.zip", "a") as archive:
+        archive.writestr("SYN_0000000.jpg", b"")
+    with pytest.raises(DatasetError, match=r"SYN_0000000 occurs twice: in HAM10000_images_part_1.zip and in"):
+        open_folder(copied)
+
+
+def test_a_duplicate_id_in_the_table_is_named_with_its_line(copied):
+    row = first_row(copied)
+    edit(copied, row + "\n", row + "\n" + row + "\n")
+    with pytest.raises(DatasetError, match=rf"line 2 \({row.split(',')[1]}\): image_id .* occurs twice"):
+        open_folder(copied)
+
+
+def test_an_unknown_diagnosis_is_named_with_its_line(copied):
+    row = first_row(copied)
+    fields = row.split(",")
+    edit(copied, row, ",".join([*fields[:2], "melanoma", *fields[3:]]))
+    with pytest.raises(DatasetError, match=rf"line 2 \({fields[1]}\): dx 'melanoma' does not satisfy isin"):
+        open_folder(copied)
+
+
+def test_a_lesion_with_two_diagnoses_is_named(copied, opened):
+    several = opened.metadata.groupby("lesion_id").filter(lambda rows: len(rows) > 1).iloc[0]
+    row = next(line for line in (copied / "HAM10000_metadata").read_text().splitlines() if several.image_id in line)
+    other = "nv" if several.dx != "nv" else "df"
+    edit(copied, row, row.replace(f",{several.dx},", f",{other},"))
+    with pytest.raises(DatasetError, match=f"lesion {several.lesion_id} has two diagnoses"):
+        open_folder(copied)
+
+
+def test_a_missing_column_and_an_empty_table_are_named(copied):
+    edit(copied, "dx_type", "kind")
+    with pytest.raises(DatasetError, match=r"lacks the column\(s\) dx_type"):
+        open_folder(copied)
+    (copied / "HAM10000_metadata").write_text("lesion_id,image_id,dx,dx_type,age,sex,localization,dataset\n")
+    with pytest.raises(DatasetError, match="has no rows"):
+        open_folder(copied)
+
+
+def test_unknown_is_a_value_and_an_empty_age_is_missing(opened):
+    assert (opened.metadata.sex == "unknown").any()
+    assert opened.metadata.age.isna().any()
+    assert opened.metadata.drop(columns="age").notna().all(axis=None)
+
+
+def test_facts_agree_only_where_the_numbers_do(opened):
+    facts = dataset.facts(opened.metadata).set_index("fact")
+    assert facts.here["images"] == len(opened.metadata)
+    assert facts.published["images"] == sum(dataset.PUBLISHED["dx"].values())
+    assert not facts.agrees["images"]
+
+
+def test_associations_lie_between_none_and_complete(opened):
+    values = dataset.associations(opened.metadata)
+    assert values.between(0, 1).all()
+    twin = opened.metadata.assign(dataset=opened.metadata.dx)
+    assert dataset.associations(twin)["dataset"] == pytest.approx(1)
+
+
+def test_examples_are_of_different_lesions(opened):
+    drawn = dataset.examples(opened.metadata, each=3, seed=0)
+    assert drawn.lesion_id.is_unique
+    assert (drawn.dx.value_counts() == 3).all()
+    assert set(drawn.dx) == set(dataset.DX)

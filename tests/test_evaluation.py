@@ -1,0 +1,154 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import random_predictions, random_scores
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from skinlesion import evaluation, predictions
+from skinlesion.dataset import DX
+
+SEEDS = st.integers(0, 10_000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, images=st.integers(1, 60), sharpness=st.sampled_from([0.2, 1.0, 20.0]))
+def test_headline_agrees_with_scikit_learn(seed, images, sharpness):
+    labels, probabilities, _ = random_scores(seed, images, sharpness=sharpness)
+    ours = evaluation.headline(labels, probabilities).value
+    predicted = probabilities.argmax(1)
+    assert ours.accuracy == pytest.approx(metrics.accuracy_score(labels, predicted))
+    recalls = metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+    assert ours.balanced_accuracy == pytest.approx(recalls)
+    assert ours.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro", zero_division=0))
+    assert ours.weighted_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="weighted", zero_division=0))
+    assert ours.loss == pytest.approx(metrics.log_loss(labels, probabilities, labels=range(7)), rel=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, images=st.integers(2, 60), coarse=st.booleans())
+def test_auc_agrees_with_scikit_learn_with_weights_and_ties(seed, images, coarse):
+    labels, probabilities, _ = random_scores(seed, images)
+    probabilities = probabilities.round(1) if coarse else probabilities  # ties
+    weights = np.random.default_rng(seed).integers(0, 4, (3, images)).astype(float)
+    ours = evaluation.one_vs_rest_auc(labels, probabilities, weights)
+    for draw, k in np.ndindex(3, 7):
+        drawn = weights[draw] > 0
+        if len(np.unique(labels[drawn] == k)) < 2:
+            assert np.isnan(ours[draw, k])
+        else:
+            theirs = metrics.roc_auc_score(
+                labels[drawn] == k, probabilities[drawn, k], sample_weight=weights[draw][drawn]
+            )
+            assert ours[draw, k] == pytest.approx(theirs)
+    assert np.allclose(
+        evaluation.one_vs_rest_auc(labels, probabilities),
+        evaluation.one_vs_rest_auc(labels, probabilities, np.ones((1, images)))[0],
+        equal_nan=True,
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS)
+def test_per_class_agrees_with_scikit_learn(seed):
+    labels, probabilities, _ = random_scores(seed, 50)
+    ours = evaluation.per_class(labels, probabilities).value.unstack("score")
+    theirs = metrics.precision_recall_fscore_support(labels, probabilities.argmax(1), labels=range(7), zero_division=0)
+    present = theirs[3] > 0
+    for score, values in zip(("precision", "recall", "f1"), theirs[:3], strict=True):
+        assert np.allclose(ours.loc[list(DX), score][present], values[present])
+    assert ours.loc[list(DX), "f1"][~present].isna().all()
+
+
+def test_a_bootstrap_draw_is_the_score_of_the_drawn_lesions():
+    labels, probabilities, lesions = random_scores(1, 80)
+    bootstrap = evaluation.Bootstrap.draw(lesions, draws=5, seed=0)
+    weights = bootstrap.weights()
+    confusions = bootstrap.confusions(labels, probabilities)
+    for draw in range(5):
+        repeated = np.repeat(np.arange(80), weights[draw].astype(int))
+        expected = evaluation.headline(labels[repeated], probabilities[repeated]).value
+        assert evaluation.headline_from(confusions)["macro_f1"][draw] == pytest.approx(expected.macro_f1)
+        assert evaluation.headline_from(confusions)["accuracy"][draw] == pytest.approx(expected.accuracy)
+
+
+def test_images_of_a_lesion_are_drawn_together():
+    lesions = np.array(["a", "b", "a", "c", "b", "a"])
+    weights = evaluation.Bootstrap.draw(lesions, draws=200, seed=0).weights()
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, 0] == weights[:, 5]).all()
+    assert (weights[:, 1] == weights[:, 4]).all()
+    assert (weights[:, 0] != weights[:, 1]).any()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+
+
+def test_an_interval_is_wider_when_images_of_a_lesion_go_together():
+    """Four identical images of each lesion carry no more than one: the interval must know."""
+    labels, probabilities, _ = random_scores(2, 60)
+    single = np.arange(60).astype(str)
+    four = [np.repeat(values, 4, axis=0) for values in (labels, probabilities, single)]
+
+    def width(labels, probabilities, lesions):
+        bootstrap = evaluation.Bootstrap.draw(lesions, draws=2000, seed=0)
+        row = evaluation.headline(labels, probabilities, bootstrap).loc["accuracy"]
+        return row.high - row.low
+
+    assert width(*four) == pytest.approx(width(labels, probabilities, single), rel=0.1)
+    assert width(*four[:2], np.arange(240).astype(str)) < 0.6 * width(*four)
+
+
+def test_an_interval_covers_what_it_says():
+    """Over 200 samples of a known accuracy, about 95% of the intervals hold it."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for repeat in range(200):
+        labels = rng.integers(0, 7, 100)
+        right = rng.random(100) < 0.7
+        probabilities = np.eye(7)[np.where(right, labels, (labels + 1) % 7)]
+        bootstrap = evaluation.Bootstrap.draw(np.arange(100).astype(str), draws=200, seed=repeat)
+        row = evaluation.headline(labels, probabilities, bootstrap).loc["accuracy"]
+        covered += row.low <= 0.7 <= row.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_all_correct_and_one_image_are_scored():
+    labels = np.arange(7)
+    perfect = evaluation.headline(labels, np.eye(7), evaluation.Bootstrap.draw(labels.astype(str), draws=50, seed=0))
+    assert (perfect.drop("loss")[["value", "low", "high"]] == 1).all(axis=None)
+    assert perfect.value.loss == 0
+    one = evaluation.headline(labels[:1], np.eye(7)[:1])
+    assert one.value.accuracy == 1
+    assert np.isnan(one.value.macro_auc)
+
+
+def test_a_probability_of_zero_for_the_truth_gives_a_finite_loss():
+    assert np.isfinite(evaluation.log_losses(np.array([1]), np.eye(7)[:1])).all()
+
+
+def test_mistakes_and_pairs_are_counted_by_hand():
+    cases = pd.DataFrame({"image_id": list("abcd"), "dx": ["mel", "mel", "nv", "bcc"]})
+    probabilities = np.full((4, 7), 0.02)
+    for row, (dx, p) in enumerate([("nv", 0.9), ("nv", 0.8), ("nv", 0.7), ("mel", 0.88)]):
+        probabilities[row, DX.index(dx)] = p
+    wrong = evaluation.mistakes(cases, probabilities)
+    assert list(wrong.image_id) == ["a", "d", "b"]
+    assert list(wrong.p_true) == [0.02, 0.02, 0.02]
+    pairs = evaluation.confused_pairs(wrong, cases.dx.value_counts())
+    assert pairs.iloc[0].tolist() == ["mel", "nv", 2, pytest.approx(0.85), 1.0]
+
+
+def test_a_small_subgroup_has_counts_and_no_score():
+    table = random_predictions(200)
+    table["sex"] = np.where(np.arange(200) < 15, "female", "male")
+    groups = evaluation.subgroups(
+        table, table[predictions.COLUMNS].to_numpy(), columns=["sex"], draws=50, seed=0
+    ).set_index("group")
+    assert groups.images.to_dict() == {"female": 15, "male": 185}
+    assert np.isnan(groups.accuracy["female"])
+    assert groups.accuracy_low["male"] < groups.accuracy["male"] < groups.accuracy_high["male"]
+
+
+def test_every_age_has_a_band():
+    bands = evaluation.age_bands(pd.Series([0.0, 19, 20, 85, np.nan]))
+    assert list(bands) == ["0-19", "0-19", "20-39", "80+", "unknown"]

@@ -1,0 +1,88 @@
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import random_predictions, random_scores
+
+from skinlesion import dataset, evaluation, figures, predictions, splits
+
+HISTORY = pd.DataFrame(
+    {
+        "epoch": [1, 2],
+        "train_loss": [1.0, 0.5],
+        "train_accuracy": [0.5, 0.8],
+        "validation_loss": [1.1, 0.9],
+        "validation_accuracy": [0.4, 0.6],
+        "learning_rate": [0.001, 0.001],
+        "images_per_second": [100.0, 120.0],
+        "seconds": [3.0, 2.5],
+    }
+)
+
+
+def wrong():
+    table = random_predictions()
+    return evaluation.mistakes(table, table[predictions.COLUMNS].to_numpy()), table
+
+
+def groups():
+    table = random_predictions(100).assign(sex="male")
+    table.loc[:10, "sex"] = "female"
+    return evaluation.subgroups(table, table[predictions.COLUMNS].to_numpy(), columns=["sex"], draws=20, seed=0)
+
+
+def draw(name, opened, tiny):
+    metadata = opened.metadata
+    labels, probabilities, _ = random_scores(0, 60)
+    split = splits.draw(metadata, tiny)
+    mistakes, table = wrong()
+    leaks = splits.leakage(split, metadata)
+    makers = {
+        "class_counts": lambda: figures.class_counts(metadata),
+        "images_per_lesion": lambda: figures.images_per_lesion(metadata),
+        "by_class": lambda: figures.by_class(metadata, ["sex", "dataset"]),
+        "ages": lambda: figures.ages(metadata),
+        "association": lambda: figures.association(dataset.associations(metadata)),
+        "gallery": lambda: figures.gallery(np.zeros((3, 8, 8, 3), np.uint8), list("abc"), columns=2, alt="Three."),
+        "parts": lambda: figures.parts(splits.counts(split, metadata)),
+        "leakage": lambda: figures.leakage(leaks, other=leaks, labels=("a", "b")),
+        "curves": lambda: figures.curves(HISTORY, selected=2),
+        "pace": lambda: figures.pace(HISTORY),
+        "confusion": lambda: figures.confusion(evaluation.confusion(labels, probabilities)),
+        "scores_per_class": lambda: figures.scores_per_class(evaluation.per_class(labels, probabilities)),
+        "discrimination": lambda: figures.discrimination(
+            labels, probabilities, areas=evaluation.one_vs_rest_auc(labels, probabilities)
+        ),
+        "confused_pairs": lambda: figures.confused_pairs(evaluation.confused_pairs(mistakes, table.dx.value_counts())),
+        "confidence": lambda: figures.confidence(probabilities.argmax(1) == labels, probabilities.max(1)),
+        "subgroups": lambda: figures.subgroups(groups(), score="accuracy", overall=0.5),
+    }
+    return makers[name]()
+
+
+PUBLIC = [
+    name
+    for name, value in vars(figures).items()
+    if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == figures.__name__
+]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_figure_is_drawn_and_says_what_it_shows(name, opened, tiny):
+    data, metadata = draw(name, opened, tiny)._repr_mimebundle_()
+    assert len(data["image/png"]) > 2000
+    assert metadata["image/png"]["alt"].endswith(".")
+    assert len(metadata["image/png"]["alt"]) >= len("Three.")
+    assert "nan" not in metadata["image/png"]["alt"]
+
+
+def test_every_class_has_a_colour_of_its_own():
+    assert list(figures.COLOURS) == list(dataset.DX)
+    assert len(set(figures.COLOURS.values())) == len(dataset.DX)
+
+
+def test_no_confusion_at_all_can_be_drawn():
+    empty = evaluation.confused_pairs(wrong()[0].iloc[:0], pd.Series(dtype=int))
+    figures.confused_pairs(empty)._repr_mimebundle_()
+    figures.confusion(np.eye(7, dtype=int))._repr_mimebundle_()

@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import random_predictions
+
+from skinlesion import dataset, models, predictions
+from skinlesion.predictions import PredictionsError
+
+
+def test_every_validation_and_test_image_gets_seven_probabilities(opened, tmp_path):
+    store = np.random.default_rng(0).integers(0, 256, (len(opened.metadata), 32, 32, 3), dtype=np.uint8)
+    split = opened.metadata[["image_id", "lesion_id"]].copy()
+    split["part"] = np.array(["train", "validation", "test"])[np.arange(len(split)) % 3]
+    model = models.build("mobilenet_v2", weights="none", classes=7, seed=0).eval()
+    table = predictions.predict(model, store, metadata=opened.metadata, split=split, batch_size=16)
+    expected = split[split.part != "train"].reset_index(drop=True)
+    assert table[["image_id", "lesion_id", "part"]].equals(expected)
+    assert list(table.dx) == list(opened.metadata.dx[split.part != "train"])
+    assert predictions.check(table) is table
+    smaller = predictions.predict(model, store, metadata=opened.metadata, split=split, batch_size=5)
+    assert np.allclose(table[predictions.COLUMNS], smaller[predictions.COLUMNS], atol=1e-5)
+
+
+def test_a_part_keeps_its_rows_together():
+    table = random_predictions()
+    labels, probabilities, lesions = predictions.part(table, "test")
+    rows = table[table.part == "test"]
+    assert [dataset.DX[k] for k in labels] == list(rows.dx)
+    assert (probabilities == rows[predictions.COLUMNS].to_numpy()).all()
+    assert list(lesions) == list(rows.lesion_id)
+
+
+def set_probability(table, value):
+    table.loc[3, "p_mel"] = value
+
+
+def drop_column(table):
+    del table["p_nv"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda t: t.__setitem__("image_id", "SYN_0000000"), "line 3: image SYN_0000000 occurs twice"),
+        (lambda t: t.__setitem__("dx", "x"), "line 2: image SYN_0000000 has an unknown diagnosis"),
+        (lambda t: set_probability(t, 1.5), "line 5: image SYN_0000003 has a probability that is not between"),
+        (lambda t: set_probability(t, np.nan), "line 5: image SYN_0000003 has a probability that is not between"),
+        (lambda t: set_probability(t, 0.999), "line 5: image SYN_0000003 has probabilities that do not sum to one"),
+        (drop_column, r"lack the column\(s\) p_nv"),
+    ],
+)
+def test_a_table_that_cannot_be_scored_is_refused_with_its_line(damage, message):
+    table = random_predictions()
+    damage(table)
+    with pytest.raises(PredictionsError, match=message):
+        predictions.check(table)
+
+
+def test_a_part_without_an_image_is_refused():
+    table = pd.DataFrame(random_predictions().query("part == 'test'"))
+    with pytest.raises(PredictionsError, match="have no validation image"):
+        predictions.part(table, "validation")
