@@ -30,8 +30,6 @@ COMMON := $(call modules,files parameters sample dataset images runs tables figu
           $(wildcard lib/skinlesion/template/*) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
-.SECONDARY:
 .PHONY: help report pages test lint lab lock readme clean distclean
 
 help: ## List the targets
@@ -60,6 +58,10 @@ pages: $(PAGES) reports/index.html
 $(OUT)/.checked: parameters/$(STUDY).yaml $(OUT)/.overrides $(ARCHIVES) | $(ENVIRONMENT)
 	@$(RUN) check --study $(STUDY) $(SET)
 	@touch $@
+
+# Every file is written under another name and renamed when whole, so what stands after a failure or Ctrl-C is
+# sound: make must not delete it.
+.PRECIOUS: $(foreach file,$(NOTEBOOKS:=.html) eda.json split.csv predictions.csv metrics.json errors.json,$(OUT)/seed-%/$(file))
 
 # A page and the files its notebook leaves are made together: pattern rules with several targets run once.
 page = $(RUN) report --study $(STUDY) --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
@@ -120,6 +122,6 @@ distclean: clean ## Remove the environment as well
 	@.venv/bin/python -m uv --version >/dev/null 2>&1 || \
 	  .venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
 	@echo 'Installing the packages of requirements.lock (about 3 GB the first time on Linux)'
-	@.venv/bin/python -m uv pip sync --quiet --python .venv/bin/python requirements.lock
+	@.venv/bin/python -m uv pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.lock
 	@.venv/bin/python -m uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 	@touch $@
