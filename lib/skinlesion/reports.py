@@ -19,7 +19,7 @@ from papermill.exceptions import PapermillExecutionError
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from skinlesion import files, models, runs
+from skinlesion import files, runs
 from skinlesion.dataset import Dataset
 from skinlesion.parameters import Parameters
 
@@ -43,6 +43,8 @@ class ReportError(RuntimeError):
 
 def describe(run: runs.Run, data: Dataset) -> dict[str, Any]:
     """Say what data and starting weights a run has, for its reports and its manifest."""
+    from skinlesion import models  # torch takes seconds to import, and who only renders has no use for it
+
     chosen = run.parameters
     return {
         "data": data.describe(),
