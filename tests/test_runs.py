@@ -20,7 +20,12 @@ def test_the_manifest_says_what_the_numbers_came_from_and_no_path(tiny):
     assert "core" in manifest["environment"]["hardware"]
     assert manifest["training_seconds"] == 3.0
     assert "/some/where" not in json.dumps(manifest)
-    assert set(manifest["source"]) == {"commit", "clean"}
+
+
+def test_the_source_is_a_commit_or_said_to_be_none(monkeypatch):
+    assert set(runs.source()) == {"commit", "clean"}
+    monkeypatch.setattr(runs, "_output", lambda *command: None)
+    assert runs.source() == {"commit": None, "clean": None}
 
 
 def test_a_run_lies_under_its_study_and_seed(tiny, tmp_path):

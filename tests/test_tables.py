@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from skinlesion import tables
+from skinlesion import files, tables
 
 
 def test_an_interval_is_written_beside_its_value():
@@ -23,3 +23,29 @@ def test_a_table_has_its_caption_and_readable_words():
 def test_two_levels_of_columns_become_one():
     frame = pd.DataFrame({("images", "train"): [1]})
     assert "images: train" in tables.show(frame, caption="").to_html()
+
+
+def test_the_readme_shows_what_the_committed_reports_say():
+    readme = (files.ROOT / "README.md").read_text()
+    shown = readme.partition(tables.RESULTS[0])[2].partition(tables.RESULTS[1])[0].strip()
+    assert shown == tables.results(files.ROOT / "reports"), "run `make readme`"
+
+
+def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    headline = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "loss"), score)
+    parameters = {"image_size": 96, "epochs": 3, "split_by": "lesion", "seed": 0}
+    for study, synthetic in (("demo", True), ("quick", False)):
+        run = tmp_path / study / "seed-0"
+        files.write_json(run / "manifest.json", {"data": {"synthetic": synthetic}, "parameters": parameters})
+        part = {"headline": headline, "images": 10, "lesions": 9}
+        files.write_json(run / "metrics.json", {"test": part, "test_majority_accuracy": 0.7})
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{tables.RESULTS[0]}\nold\n{tables.RESULTS[1]}\nafter\n")
+    tables.write_results(readme, tmp_path)
+    text = readme.read_text()
+    assert "0.500 (0.400–0.600)" in text
+    assert "demo" not in text
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")

@@ -39,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     index = commands.add_parser("index", help="write the index of all reports")
     index.add_argument("folder", type=Path)
     index.set_defaults(run=_index)
+    readme = commands.add_parser("readme", help="put the results of the runs on real data into README.md")
+    readme.set_defaults(run=_readme)
     return parser
 
 
@@ -68,6 +70,12 @@ def _index(options: argparse.Namespace) -> None:
     from skinlesion import reports  # as above
 
     reports.index(options.folder)
+
+
+def _readme(options: argparse.Namespace) -> None:
+    from skinlesion import files, tables  # as above
+
+    tables.write_results(files.ROOT / "README.md", files.ROOT / "reports")
 
 
 if __name__ == "__main__":

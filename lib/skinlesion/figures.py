@@ -25,7 +25,6 @@ PART_COLOURS = {"train": "#555555", "validation": "#0173b2", "test": "#d55e00"}
 
 INK = "#1f2430"
 MUTED = "#6b7280"
-RESOLUTION = 150  # dots per inch: sharp on a laptop, and a page stays well under 2 MB
 
 STYLE = {
     "axes.edgecolor": MUTED,
@@ -48,14 +47,17 @@ class Picture:
         What is drawn.
     alt
         What it shows, in a sentence, for a reader who cannot see it.
+    resolution
+        In dots per inch.
     """
 
     figure: Figure
     alt: str
+    resolution: int = 150  # sharp on a laptop, and a page stays well under 2 MB
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=RESOLUTION, facecolor="white")
+        self.figure.savefig(buffer, format="png", dpi=self.resolution, facecolor="white")
         png = base64.b64encode(buffer.getvalue()).decode()
         width = round(self.figure.get_figwidth() * 96)
         return {"image/png": png, "text/plain": self.alt}, {"image/png": {"alt": self.alt, "width": width}}
@@ -179,7 +181,7 @@ def gallery(images: np.ndarray, titles: Sequence[str], *, columns: int, alt: str
     for axis, image, title in zip(axes, images, titles, strict=False):
         axis.imshow(image)
         axis.set_title(title, fontsize=7, fontweight="normal", loc="center")
-    return Picture(figure, alt)
+    return Picture(figure, alt, resolution=90)  # photographs do not compress as lines do
 
 
 def parts(counts: pd.DataFrame) -> Picture:

@@ -157,7 +157,7 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in _tags(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _blank(output)]
+            cell.outputs = _joined(cell.outputs)
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,
         extra_template_basedirs=[str(TEMPLATE.parent)],
@@ -256,6 +256,13 @@ def _tags(cell: nbformat.NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
-def _blank(output: nbformat.NotebookNode) -> bool:
-    """Say whether an output shows nothing, as a progress bar that has removed itself."""
-    return output.output_type == "stream" and not output.text.strip()
+def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Join what was printed piece by piece, and leave out what shows nothing, as a bar that removed itself."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        stream = output.output_type == "stream"
+        if stream and joined and joined[-1].get("name") == output.name:
+            joined[-1].text += output.text
+        elif not stream or output.text.strip():
+            joined.append(output)
+    return joined

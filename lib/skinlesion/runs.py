@@ -152,13 +152,13 @@ def hardware() -> str:
 
 
 def manifest(run: Run, **more: Any) -> dict[str, Any]:
-    """Return the record of a run: parameters, source, environment, and what the caller adds."""
+    """Return the record of a run: its parameters, its environment, and what the caller adds."""
     chosen = run.parameters.model_dump()
     # A path says where something lay on one machine; the fingerprints say what it was.
     for key in ("data", "weights"):
         if "/" in str(chosen[key]):
             chosen[key] = Path(chosen[key]).name
-    return {"parameters": chosen, "source": source(), "environment": environment(), **more}
+    return {"parameters": chosen, "environment": environment(), **more}
 
 
 def _processor() -> str:

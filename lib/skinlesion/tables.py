@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
+
+from skinlesion import files
 
 
 def frame(columns: Mapping[str, Any], *, index: Sequence[str] | None = None) -> pd.DataFrame:
@@ -53,6 +57,50 @@ def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
     if pd.isna(low):
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+RESULTS = ("<!-- results: made by `make readme` -->", "<!-- end of results -->")
+"""The lines of README.md between which the results stand."""
+
+
+def results(folder: Path) -> str:
+    """Return the test scores of every run on real data in `folder` as a Markdown table.
+
+    Parameters
+    ----------
+    folder
+        ``reports/``; a run counts if it has a manifest and metrics.
+    """
+    rows = []
+    for run in sorted(folder.glob("*/seed-*")):
+        if not ((run / "manifest.json").is_file() and (run / "metrics.json").is_file()):
+            continue
+        manifest, metrics = (json.loads((run / name).read_text()) for name in ("manifest.json", "metrics.json"))
+        if manifest["data"]["synthetic"]:
+            continue
+        test, chosen = metrics["test"], manifest["parameters"]
+        scores = [
+            interval(**test["headline"][score]) for score in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+        ]
+        what = (
+            f"{chosen['image_size']}×{chosen['image_size']}, {chosen['epochs']} epochs, split by {chosen['split_by']}"
+        )
+        majority = f"{metrics['test_majority_accuracy']:.3f}"
+        link = f"[{run.parent.name}, seed {chosen['seed']}](reports/{run.parent.name}/{run.name}/metrics.json)"
+        size = f"{test['images']:,} images of {test['lesions']:,} lesions"
+        rows.append(" | ".join([link, what, size, *scores, majority]))
+    head = (
+        "run | setting | test part | accuracy | balanced accuracy | macro F1 | loss | always the largest class\n"
+        "--- | --- | --- | --- | --- | --- | --- | ---\n"
+    )
+    return head + "\n".join(rows)
+
+
+def write_results(readme: Path, folder: Path) -> None:
+    """Put :func:`results` into a README, between its two marker lines."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition(RESULTS[0])
+    after = rest.partition(RESULTS[1])[2]
+    files.write_text(readme, f"{before}{RESULTS[0]}\n\n{results(folder)}\n\n{RESULTS[1]}{after}")
 
 
 def median(values: np.ndarray, *, digits: int = 2) -> str:

@@ -1,0 +1,45 @@
+import re
+import tomllib
+
+import yaml
+
+from skinlesion.files import ROOT
+
+LOCK = (ROOT / "requirements.lock").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def locked():
+    """Name to versions: some packages have one for an old Python and one for a new."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", LOCK, flags=re.M):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+def test_everything_named_is_locked_with_its_hash():
+    named = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
+    for requirement in named:
+        assert re.split(r"[<>=\[ ]", requirement)[0].lower() in locked()
+    entries = re.split(r"^(?=[a-z0-9._-]+==)", LOCK, flags=re.M)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_the_lock_holds_no_address():
+    assert not re.search(r"https?://|--index|--find-links|\.org|\.com", LOCK)
+
+
+def test_torch_and_torchvision_are_one_pair():
+    (torch,), (torchvision,) = locked()["torch"], locked()["torchvision"]
+    assert "+" not in torch + torchvision  # a local build is not what PyPI has
+
+
+def test_conda_users_get_the_locked_versions():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == ["-r requirements.lock"]
+    others = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    assert {re.split("[=<>]", entry)[0] for entry in others} == {"python", "make", "pip"}  # nothing beside the lock
+    (python,) = [entry.removeprefix("python=") for entry in others if entry.startswith("python=")]
+    lowest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert tuple(map(int, python.split("."))) >= tuple(map(int, lowest.split(".")))

@@ -1,0 +1,158 @@
+"""The Makefile's graph, with a stand-in for Python that writes what the real command would and keeps a log."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from skinlesion.files import ROOT
+
+STAND_IN = """#!/bin/sh
+echo "$@" >> log
+case "$3" in
+  index) : > reports/index.html ;;
+  report)
+    for output; do :; done
+    folder=$(dirname "$output")
+    case "$output" in *"$FAIL"*) test -n "$FAIL" && exit 1 ;; esac
+    case "$output" in
+      *01_eda*) extra=eda.json ;; *02_*) extra=split.csv ;; *03_*) extra=predictions.csv ;;
+      *04_*) extra=metrics.json ;; *05_*) extra=errors.json ;;
+    esac
+    mkdir -p "$folder"; echo made > "$folder/$extra"; echo made > "$output" ;;
+esac
+"""
+
+ALL = ["01_eda", "02_preprocessing", "03_training", "04_evaluation", "05_error_analysis"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name in ("lib", "notebooks", "parameters"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "python").write_text(STAND_IN)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def make(project, *arguments, fail=""):
+    """Run make; return what it printed, its status, and the notebooks that were run, in order."""
+    (project / "log").unlink(missing_ok=True)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "PYTHON=./python", *arguments],
+        cwd=project,
+        env={**environment, "FAIL": fail},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    log = (project / "log").read_text().split("\n") if (project / "log").exists() else []
+    ran = [line.rsplit("/", 1)[1].removesuffix(".html") for line in log if " report " in line]
+    return done.stdout + done.stderr, done.returncode, ran
+
+
+def test_the_first_report_runs_everything_and_says_where_it_is(project):
+    output, status, ran = make(project, "report")
+    assert status == 0
+    assert sorted(ran) == ALL
+    assert ran.index("02_preprocessing") < ran.index("03_training") < ran.index("04_evaluation")
+    assert "reports/demo/seed-0/05_error_analysis.html" in output
+
+
+def test_the_second_report_does_nothing_and_says_so_at_once(project):
+    make(project, "report")
+    start = time.monotonic()
+    output, status, ran = make(project, "report")
+    assert time.monotonic() - start < 2
+    assert (status, ran) == (0, [])
+    assert not (project / "log").exists()
+    assert "Nothing to do: the reports of demo are up to date." in output
+
+
+@pytest.mark.parametrize(
+    ("touched", "expected"),
+    [
+        ("notebooks/04_evaluation.ipynb", ["04_evaluation"]),
+        ("notebooks/01_eda.ipynb", ["01_eda"]),
+        ("notebooks/03_training.ipynb", ALL[2:]),
+        ("lib/skinlesion/evaluation.py", ALL[3:]),
+        ("lib/skinlesion/splits.py", ALL[1:]),
+        ("parameters/demo.yaml", ALL),
+        ("parameters/quick.yaml", []),
+        ("README.md", []),
+    ],
+)
+def test_only_what_depends_on_a_changed_file_runs(project, touched, expected):
+    make(project, "report")
+    (project / touched).touch()
+    assert sorted(make(project, "report")[2]) == expected
+
+
+def test_other_data_makes_other_reports(project):
+    make(project, "report", "STUDY=quick", "DATA=here")
+    assert make(project, "report", "STUDY=quick", "DATA=here")[2] == []
+    assert sorted(make(project, "report", "STUDY=quick", "DATA=there")[2]) == ALL
+
+
+def test_new_archives_make_new_reports(project):
+    (project / "here").mkdir()
+    (project / "here" / "HAM10000_metadata").touch()
+    make(project, "report", "STUDY=quick", "DATA=here")
+    (project / "here" / "HAM10000_metadata").touch()
+    assert sorted(make(project, "report", "STUDY=quick", "DATA=here")[2]) == ALL
+
+
+def test_a_failing_notebook_stops_the_build_and_loses_nothing(project):
+    make(project, "report")
+    (project / "notebooks" / "03_training.ipynb").touch()
+    output, status, ran = make(project, "report", fail="03_training")
+    assert status != 0
+    assert "Nothing to do" not in output
+    assert "04_evaluation" not in ran
+    assert (project / "reports/demo/seed-0/predictions.csv").read_text() == "made\n"
+    assert sorted(make(project, "report")[2]) == ALL[2:]
+
+
+def test_after_a_failure_only_the_rest_is_made(project):
+    assert make(project, "report", fail="04_evaluation")[1] != 0
+    assert "03_training" not in make(project, "report")[2]
+
+
+def test_several_seeds_are_made_side_by_side(project):
+    _, status, ran = make(project, "-j2", "report", "SEEDS=0 1")
+    assert status == 0
+    assert sorted(ran) == sorted(ALL * 2)
+    assert (project / "reports/demo/seed-1/04_evaluation.html").exists()
+
+
+def test_a_study_that_does_not_exist_is_refused_and_leaves_nothing(project):
+    output, status, _ = make(project, "report", "STUDY=typo")
+    assert status != 0
+    assert "there is no study 'typo'" in output
+    assert not (project / "reports" / "typo").exists()
+
+
+def test_help_names_every_target_a_user_has(project):
+    output, _, _ = make(project, "help")
+    for target in ("help", "report", "test", "lint", "lab", "readme", "lock", "clean", "distclean"):
+        assert f"make {target} " in output
+
+
+def test_clean_deletes_neither_tracked_files_nor_data(project):
+    tracked = project / "reports/demo/kept.txt"
+    made = [project / "reports/demo/seed-0/04_evaluation.html", project / "data/demo/HAM10000_metadata"]
+    data = [project / "data/ham10000/HAM10000_metadata", project / "reports/paper/seed-0/checkpoint/state.pt"]
+    for path in (tracked, *made, *data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for command in (["init", "-q"], ["add", "-f", str(tracked)]):
+        subprocess.run(["git", *command], cwd=project, check=True)
+    assert make(project, "clean")[1] == 0
+    assert tracked.exists()
+    assert all(path.exists() for path in data)
+    assert not any(path.exists() for path in made)

@@ -1,0 +1,103 @@
+import ast
+import json
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+from conftest import tiny_overrides
+
+from skinlesion import files, parameters, predictions, reports, runs
+
+NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def finished(drawn, tmp_path_factory):
+    """All notebooks, run in their order on tiny parameters."""
+    folder = tmp_path_factory.mktemp("run")
+    tiny = parameters.load("demo", tiny_overrides(drawn, folder))
+    for notebook in NOTEBOOKS:
+        reports.make(notebook, tiny, tiny.run_folder / f"{notebook.stem}.html")
+    return runs.Run(tiny)
+
+
+def test_every_notebook_leaves_its_page_and_its_files(finished):
+    left = {path.name for path in finished.folder.iterdir()}
+    pages = {f"{stem}.html" for stem in reports.TITLES}
+    assert {notebook.stem for notebook in NOTEBOOKS} == set(reports.TITLES)
+    assert left == pages | set(runs.WRITERS) | {"model.safetensors", "checkpoint"}
+
+
+def test_every_page_says_at_the_top_that_the_data_is_synthetic(finished):
+    for stem in reports.TITLES:
+        page = (finished.folder / f"{stem}.html").read_text()
+        body = page[page.index("<body>") :]
+        assert body.index("SYNTHETIC DATA") < 100
+
+
+def test_every_figure_has_a_text_and_nothing_is_not_a_number(finished):
+    for stem in reports.TITLES:
+        page = (finished.folder / f"{stem}.html").read_text()
+        assert page.count("<img") == page.count(' alt="')
+        assert "No description" not in page
+        assert ">nan<" not in page
+
+
+def test_the_numbers_of_the_report_are_those_of_the_predictions(finished):
+    test = finished.read_csv("predictions.csv").query("part == 'test'")
+    right = (test[predictions.COLUMNS].to_numpy().argmax(1) == test.dx.map(list(predictions.DX).index)).mean()
+    stated = finished.read_json("metrics.json")["test"]["headline"]["accuracy"]["value"]
+    assert stated == pytest.approx(right)
+    assert f"{stated:.3f} (" in (finished.folder / "04_evaluation.html").read_text()
+    assert finished.read_json("errors.json")["wrong"] == round((1 - right) * len(test))
+
+
+def test_the_predictions_follow_the_split_and_never_the_training_part(finished):
+    split, table = finished.read_csv("split.csv"), finished.read_csv("predictions.csv")
+    joined = table.merge(split, on="image_id", suffixes=("", "_split"))
+    assert (joined.part == joined.part_split).all()
+    assert set(table.part) == {"validation", "test"}
+    assert len(table) == (split.part != "train").sum()
+
+
+def test_the_validation_score_is_that_of_the_selected_epoch(finished):
+    history = finished.read_csv("history.csv").set_index("epoch")
+    selected = finished.read_json("manifest.json")["selected_epoch"]
+    stated = finished.read_json("metrics.json")["validation"]["headline"]["accuracy"]["value"]
+    assert stated == pytest.approx(history.validation_accuracy[selected])
+
+
+def test_a_second_run_of_the_training_notebook_does_not_train_again(finished):
+    before = finished.read_csv("history.csv"), finished.read_csv("predictions.csv")
+    reports.make(
+        files.ROOT / "notebooks" / "03_training.ipynb", finished.parameters, finished.folder / "03_training.html"
+    )
+    for old, name in zip(before, ("history.csv", "predictions.csv"), strict=True):
+        pd.testing.assert_frame_equal(old, finished.read_csv(name))
+    assert "resumed after epoch 2 of 2" in (finished.folder / "03_training.html").read_text()
+
+
+def test_a_notebook_runs_by_hand_with_papermill(finished, tmp_path):
+    given = tmp_path / "given.yaml"
+    given.write_text(json.dumps(finished.parameters.model_dump()))
+    command = [sys.executable, "-m", "papermill", str(files.ROOT / "notebooks" / "04_evaluation.ipynb")]
+    command += [str(tmp_path / "out.ipynb"), "-f", str(given), "-p", "bootstrap_draws", "30"]
+    subprocess.run(command, check=True, capture_output=True, text=True, cwd=files.ROOT)
+    assert finished.read_json("metrics.json")["bootstrap"]["draws"] == 30
+
+
+def code(notebook):
+    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_thin_and_committed_without_outputs(notebook):
+    cells = code(notebook)
+    assert not any(cell.outputs or cell.execution_count for cell in cells)
+    assert [cell.source.splitlines()[0] for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    for cell in cells:
+        kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
+        assert not kinds & {ast.FunctionDef, ast.ClassDef, ast.Lambda}
+        assert len(cell.source.splitlines()) <= 22
