@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,20 +116,21 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
     os.environ["TQDM_DISABLE"] = "1"
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(partial),
-            parameters=parameters.model_dump(),
-            kernel_name="python3",
-            cwd=str(notebook.parent),
-            start_timeout=START_TIMEOUT,
-            execution_timeout=parameters.cell_timeout_minutes * 60,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            progress_bar=sys.stderr.isatty(),
-            # Sockets in files: kernels started side by side cannot take each other's ports.
-            config=Config({"KernelManager": {"transport": "ipc"}}),
-        )
+        with tempfile.TemporaryDirectory() as sockets:
+            papermill.execute_notebook(
+                str(notebook),
+                str(partial),
+                parameters=parameters.model_dump(),
+                kernel_name="python3",
+                cwd=str(notebook.parent),
+                start_timeout=START_TIMEOUT,
+                execution_timeout=parameters.cell_timeout_minutes * 60,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                progress_bar=sys.stderr.isatty(),
+                # Sockets in a folder of their own: kernels started side by side cannot take each other's ports.
+                config=Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}),
+            )
     except PapermillExecutionError as error:
         raise ReportError(
             f"{notebook.name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
