@@ -103,5 +103,5 @@ def test_the_index_lists_every_run_with_its_numbers(tmp_path):
     assert "0.812 (0.700–0.900)" in page
     assert '<a href="demo/seed-0/04_evaluation.html">Evaluation</a>' in page
     assert "SYNTHETIC DATA" in page
-    assert "<b>paper</b> seed-1" in page
+    assert "paper, seed 1" in page
     assert "not measured" in page

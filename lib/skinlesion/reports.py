@@ -23,6 +23,7 @@ from traitlets.config import Config
 from skinlesion import files, runs
 from skinlesion.dataset import Dataset
 from skinlesion.parameters import Parameters
+from skinlesion.tables import interval
 
 TITLES = {
     "01_eda": "Data",
@@ -201,27 +202,23 @@ def index(folder: Path) -> Path:
     pathlib.Path
         The page.
     """
-    rows = "".join(_index_row(run, folder) for run in sorted(folder.glob("*/seed-*")))
+    runs_here = "".join(_index_entry(run, folder) for run in sorted(folder.glob("*/seed-*")))
     css = (TEMPLATE / "report.css").read_text(encoding="utf-8")
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>Reports</title>
-<style>{css}
-.index {{ max-width: 76rem; margin: 0 auto; padding: 1.5rem; }} .index .scroll {{ overflow-x: auto; }}
-.index td {{ text-align: left; }}</style></head>
+<style>{css}</style></head>
 <body><main class="index"><h1>Reports</h1>
-<div class="scroll"><table>
-<caption>Every run that lies here. Scores are of the test part, with 95% intervals from a bootstrap over
-lesions.</caption>
-<thead><tr><th>run</th><th>data</th><th>accuracy</th><th>balanced accuracy</th><th>macro F1</th>
-<th>loss</th><th>reports</th></tr></thead><tbody>{rows}</tbody></table></div></main></body></html>
+<p>Every run that lies here. Scores are of the test part; in brackets, 95% intervals from a bootstrap over
+lesions.</p>
+{runs_here or "<p>There is none yet: <code>make report</code> makes one.</p>"}</main></body></html>
 """
     path = folder / "index.html"
     files.write_text(path, page)
     return path
 
 
-def _index_row(run: Path, folder: Path) -> str:
+def _index_entry(run: Path, folder: Path) -> str:
     links = [
         f'<a href="{run.relative_to(folder).as_posix()}/{stem}.html">{title}</a>'
         for stem, title in TITLES.items()
@@ -229,21 +226,19 @@ def _index_row(run: Path, folder: Path) -> str:
     ]
     metrics, manifest = (_json(run / name) for name in ("metrics.json", "manifest.json"))
     test = metrics.get("test", {}).get("headline", {})
-    cells = [
-        f"{test[score]['value']:.3f} ({test[score]['low']:.3f}–{test[score]['high']:.3f})"
-        if score in test
-        else "not measured"
-        for score in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
-    ]
+    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "loss": "loss"}
+    scores = [interval(**test[score]) if score in test else "not measured" for score in names]
     data = manifest.get("data", {})
-    tag = '<span class="tag">SYNTHETIC DATA</span> ' if data.get("synthetic") else ""
-    values = [
-        f"<b>{run.parent.name}</b> {run.name}",
-        tag + html.escape(data.get("title", "not measured")),
-        *cells,
-        " · ".join(links) or "none",
-    ]
-    return "<tr>" + "".join(f"<td>{value}</td>" for value in values) + "</tr>"
+    tag = ' <span class="tag">SYNTHETIC DATA</span>' if data.get("synthetic") else ""
+    head = "".join(f"<th>{name}</th>" for name in names.values())
+    body = "".join(f"<td>{score}</td>" for score in scores)
+    return f"""<section>
+<h2>{run.parent.name}, {run.name.replace("-", " ")}{tag}</h2>
+<p>{html.escape(data.get("title", "not trained yet"))}</p>
+<div class="output_html"><table><thead><tr>{head}</tr></thead><tbody><tr>{body}</tr></tbody></table></div>
+<p>{" · ".join(links) or "no report yet"}</p>
+</section>
+"""
 
 
 def _json(path: Path) -> dict[str, Any]:
