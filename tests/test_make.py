@@ -30,8 +30,8 @@ ALL = ["01_eda", "02_preprocessing", "03_training", "04_evaluation", "05_error_a
 
 @pytest.fixture
 def project(tmp_path):
-    for name in ("lib", "notebooks", "parameters"):  # what git has of them
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".*", "kernel-*"))
+    for name in ("lib", "notebooks", "parameters"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     for name in ("Makefile", "requirements.lock", "pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "python").write_text(STAND_IN)

@@ -39,12 +39,17 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
         run = tmp_path / study / "seed-0"
         files.write_json(run / "manifest.json", {"data": {"synthetic": synthetic}, "parameters": parameters})
         part = {"headline": headline, "images": 10, "lesions": 9}
-        files.write_json(run / "metrics.json", {"test": part, "test_majority_accuracy": 0.7})
+        per_class = {"mel": {"recall": score}}
+        metrics = {"test": part, "test_majority_accuracy": 0.7, "test_per_class": per_class}
+        files.write_json(run / "metrics.json", metrics)
+        leakage = {"image": {"all": {"fraction": 0.25}, "mel": {"fraction": 0.75}}}
+        files.write_json(run / "preprocessing.json", {"leakage": leakage})
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{tables.RESULTS[0]}\nold\n{tables.RESULTS[1]}\nafter\n")
     tables.write_results(readme, tmp_path)
     text = readme.read_text()
     assert "0.500 (0.400–0.600)" in text
+    assert "25.0% of the test images and 75.0% of the melanomas" in text
     assert "demo" not in text
     assert "old" not in text
     assert text.startswith("before\n")
