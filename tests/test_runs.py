@@ -16,10 +16,15 @@ def test_the_manifest_says_what_the_numbers_came_from_and_no_path(tiny):
     assert manifest["parameters"]["epochs"] == tiny.epochs
     assert manifest["parameters"]["weights"] == "weights.pth"
     assert manifest["parameters"]["data"] == "sample"
-    assert manifest["environment"]["packages"]["torch"]
-    assert "core" in manifest["environment"]["hardware"]
     assert manifest["training_seconds"] == 3.0
     assert "/some/where" not in json.dumps(manifest)
+
+
+def test_a_record_says_when_from_what_and_on_what():
+    record = runs.record()
+    assert record["environment"]["packages"]["torch"]
+    assert "core" in record["environment"]["hardware"]
+    assert record["started"].endswith("+00:00")
 
 
 def test_the_source_is_a_commit_or_said_to_be_none(monkeypatch):

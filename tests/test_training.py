@@ -29,6 +29,7 @@ def run(task, parameters, folder, **update):
         parameters=parameters.model_copy(update={"batch_size": 8, **update}),
         checkpoint=folder,
         fingerprint="data",
+        record={"process": len(list(folder.glob("*")))},
         report=lines.append,
     )
     return trained, lines
@@ -77,6 +78,7 @@ def test_a_run_that_was_cut_off_ends_as_the_one_that_was_not(task, tiny, tmp_pat
     assert lines[0] == "resumed after epoch 1 of 3"
     assert len(lines) == 3
     assert same_weights(whole, resumed)
+    assert [sitting["first_epoch"] for sitting in resumed.sittings] == [1, 2]
 
 
 def test_a_finished_run_is_not_trained_again(task, tiny, tmp_path, monkeypatch):
@@ -85,6 +87,7 @@ def test_a_finished_run_is_not_trained_again(task, tiny, tmp_path, monkeypatch):
     again, _ = run(task, tiny, tmp_path)
     assert same_weights(first, again)
     assert again.history.equals(first.history)
+    assert again.sittings == first.sittings == [{"first_epoch": 1, "process": 0}]
 
 
 def test_another_recipe_starts_over_and_says_why(task, tiny, tmp_path):

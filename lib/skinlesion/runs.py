@@ -151,14 +151,19 @@ def hardware() -> str:
     return f"{gpu.splitlines()[0]}, {name}" if gpu else f"{name}, no GPU"
 
 
+def record() -> dict[str, Any]:
+    """Say when, from which source and on what this process runs."""
+    return {"started": now(), "source": source(), "environment": environment()}
+
+
 def manifest(run: Run, **more: Any) -> dict[str, Any]:
-    """Return the record of a run: its parameters, its environment, and what the caller adds."""
+    """Return the record of a run: its parameters, and what the caller adds."""
     chosen = run.parameters.model_dump()
     # A path says where something lay on one machine; the fingerprints say what it was.
     for key in ("data", "weights"):
         if "/" in str(chosen[key]):
             chosen[key] = Path(chosen[key]).name
-    return {"parameters": chosen, "environment": environment(), **more}
+    return {"parameters": chosen, **more}
 
 
 def _processor() -> str:

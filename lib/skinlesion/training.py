@@ -6,7 +6,7 @@ import hashlib
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,9 @@ class Trained:
         The epoch chosen on validation, counted from one.
     device, precision
         What it ran on and in.
+    sittings
+        The records the caller gave, one for each process that trained an epoch, with its first epoch. A
+        run that was never cut off has one; a process that finds a finished run adds none.
     """
 
     model: nn.Module
@@ -76,6 +79,7 @@ class Trained:
     selected_epoch: int
     device: str
     precision: str
+    sittings: list[dict[str, Any]]
 
 
 def choose_device(parameters: Parameters) -> torch.device:
@@ -115,6 +119,7 @@ def train(
     parameters: Parameters,
     checkpoint: Path,
     fingerprint: str,
+    record: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = print,
 ) -> Trained:
     """Train the study's network, or finish a run that was cut off.
@@ -134,6 +139,8 @@ def train(
         Folder of the resumable state.
     fingerprint
         Of the data; with the rows, the parameters and the code it says which run a state belongs to.
+    record
+        What is to be remembered of this process with the epochs it trains: time, commit, hardware.
     report
         Is given one line an epoch.
 
@@ -153,11 +160,14 @@ def train(
     state = _load_state(checkpoint / CHECKPOINT, identity, report)
     history: list[dict[str, float]] = []
     best: dict[str, Any] = {"epoch": 0, "value": -math.inf, "weights": None}
+    sittings: list[dict[str, Any]] = []
     if state:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        history, best = state["history"], state["best"]
+        history, best, sittings = state["history"], state["best"], state["sittings"]
         report(f"resumed after epoch {len(history)} of {parameters.epochs}")
+    if len(history) < parameters.epochs:
+        sittings = [*sittings, {"first_epoch": len(history) + 1, **(record or {})}]
     fetch = _fetcher(store, device)
     target = torch.tensor(labels, device=device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -182,11 +192,19 @@ def train(
             if value > best["value"] or parameters.selection == "last":
                 weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
                 best = {"epoch": epoch + 1, "value": value, "weights": weights}
-            _save_state(checkpoint / CHECKPOINT, identity, model, optimiser, history, best)
+            _save_state(
+                checkpoint / CHECKPOINT,
+                identity=identity,
+                model=model.state_dict(),
+                optimiser=optimiser.state_dict(),
+                history=history,
+                best=best,
+                sittings=sittings,
+            )
             report(_line(row, parameters.epochs))
     model.load_state_dict(best["weights"])
     name = str(precision).removeprefix("torch.")
-    return Trained(model.eval(), pd.DataFrame(history), best["epoch"], device.type, name)
+    return Trained(model.eval(), pd.DataFrame(history), best["epoch"], device.type, name, sittings)
 
 
 @torch.no_grad()
@@ -278,8 +296,8 @@ def _line(row: dict[str, float], epochs: int) -> str:
     left = (epochs - row["epoch"]) * row["seconds"]
     return (
         f"epoch {row['epoch']:>3.0f}/{epochs}  "
-        f"train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}  "
-        f"validation loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.3f}  "
+        f"train: loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}  "
+        f"validation: loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.3f}  "
         f"lr {row['learning_rate']:g}  {row['images_per_second']:.0f} images/s  "
         f"{row['seconds']:.0f} s, {left:.0f} s left"
     )
@@ -301,21 +319,7 @@ def _identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> 
     }
 
 
-def _save_state(
-    path: Path,
-    identity: dict[str, str],
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    history: list[dict[str, float]],
-    best: dict[str, Any],
-) -> None:
-    state = {
-        "identity": identity,
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "history": history,
-        "best": best,
-    }
+def _save_state(path: Path, **state: Any) -> None:
     with files.atomic(path) as temporary:
         torch.save(state, temporary)
 
