@@ -56,7 +56,7 @@ def test_a_page_has_contents_folded_code_and_its_siblings(page):
 
 def test_a_page_of_synthetic_data_says_so_once_at_the_very_top(page):
     assert page.count('<p class="synthetic"') == 1
-    assert page.index('<p class="synthetic"') < page.index("<nav") < page.index("A title")
+    assert page.index('<p class="synthetic"') < page.index("<nav") < page.index("<main")
 
 
 def test_a_page_holds_no_path_of_the_machine_it_was_made_on(page):

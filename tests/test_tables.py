@@ -54,3 +54,17 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
+
+
+def test_the_extremes_of_the_subgroups_are_named_or_said_to_be_none():
+    rows = [
+        ("sex", "male", 30, 0.7, 0.6, 0.8),
+        ("sex", "female", 40, 0.9, 0.8, 1.0),
+        ("sex", "unknown", 3, *[np.nan] * 3),
+    ]
+    names = ["column", "group", "images", "accuracy", "accuracy_low", "accuracy_high"]
+    groups = pd.DataFrame(rows, columns=names)
+    sentence = tables.extremes(groups, "accuracy")
+    assert "lowest for sex **male** (0.700 (0.600–0.800), 30 images)" in sentence
+    assert "highest for sex **female**" in sentence
+    assert tables.extremes(groups.iloc[2:], "accuracy") == "No group has enough images to be scored."

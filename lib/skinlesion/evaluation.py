@@ -326,7 +326,9 @@ def subgroups(
                     row[score] = scores.value[score]
                     row[f"{score}_low"], row[f"{score}_high"] = scores.low[score], scores.high[score]
             rows.append(row)
-    return pd.DataFrame(rows)
+    scores = [f"{score}{end}" for score in ("accuracy", "balanced_accuracy") for end in ("", "_low", "_high")]
+    names = ["column", "group", "images", "lesions", "malignant_fraction", *scores]
+    return pd.DataFrame(rows, columns=names)
 
 
 MALIGNANT = ("akiec", "bcc", "mel")

@@ -59,6 +59,25 @@ def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
+def extremes(groups: pd.DataFrame, score: str) -> str:
+    """Say in a sentence which subgroup has the lowest and which the highest score.
+
+    Parameters
+    ----------
+    groups
+        From :func:`skinlesion.evaluation.subgroups`.
+    """
+    scored = groups.dropna(subset=[score])
+    if scored.empty:
+        return "No group has enough images to be scored."
+    ends = [
+        f"{row.column.replace('_', ' ')} **{row.group}** "
+        f"({interval(row[score], row[f'{score}_low'], row[f'{score}_high'])}, {row.images:,} images)"
+        for row in (scored.loc[scored[score].idxmin()], scored.loc[scored[score].idxmax()])
+    ]
+    return f"{score.replace('_', ' ').capitalize()} is lowest for {ends[0]} and highest for {ends[1]}."
+
+
 RESULTS = ("<!-- results: made by `make readme` -->", "<!-- end of results -->")
 """The lines of README.md between which the results stand."""
 
