@@ -95,7 +95,7 @@ lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed wit
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m nbstripout --verify notebooks/*.ipynb
+	$(PYTHON) -m nbstripout --verify --keep-id notebooks/*.ipynb
 
 lab: $(ENVIRONMENT) ## Open JupyterLab in the environment
 	PYTHONPATH=$(CURDIR)/lib $(PYTHON) -m jupyter lab --notebook-dir=notebooks

@@ -84,6 +84,7 @@ def test_an_old_page_survives_a_failing_run(tiny, tmp_path):
     assert output.read_text() == "old"
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # the schema admits whole minutes
 def test_a_cell_that_never_ends_is_stopped(tiny, tmp_path, monkeypatch):
     source = write(tmp_path / "04_evaluation.ipynb", "import time\ntime.sleep(600)")
     hasty = tiny.model_construct(**{**tiny.model_dump(), "cell_timeout_minutes": 0.05})
