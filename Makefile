@@ -13,11 +13,13 @@ ifeq ($(origin PYTHON),undefined)
 PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/.synced
 endif
+# Kernels run in notebooks/, so the library needs its whole path.
+export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 SET := $(if $(DATA),--set data=$(abspath $(DATA))) \
        $(if $(WEIGHTS),--set weights=$(if $(findstring /,$(WEIGHTS)),$(abspath $(WEIGHTS)),$(WEIGHTS))) \
        $(if $(GALLERIES),--set galleries=$(GALLERIES))
-RUN := PYTHONPATH=lib $(PYTHON) -m skinlesion
+RUN := $(PYTHON) -m skinlesion
 
 OUT := reports/$(STUDY)
 PAGES := $(foreach seed,$(SEEDS),$(foreach notebook,$(NOTEBOOKS),$(OUT)/seed-$(seed)/$(notebook).html))
@@ -89,7 +91,7 @@ reports/index.html: $(PAGES) lib/skinlesion/reports.py $(wildcard lib/skinlesion
 	@$(RUN) index reports
 
 test: $(ENVIRONMENT) ## Run all tests
-	PYTHONPATH=lib $(PYTHON) -m pytest
+	$(PYTHON) -m pytest
 
 lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed without outputs
 	$(PYTHON) -m ruff check
@@ -98,7 +100,7 @@ lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed wit
 	$(PYTHON) -m nbstripout --verify --keep-id notebooks/*.ipynb
 
 lab: $(ENVIRONMENT) ## Open JupyterLab in the environment
-	PYTHONPATH=$(CURDIR)/lib $(PYTHON) -m jupyter lab --notebook-dir=notebooks
+	$(PYTHON) -m jupyter lab --notebook-dir=notebooks
 
 readme: $(ENVIRONMENT) ## Put the numbers of the committed reports into README.md
 	@$(RUN) readme

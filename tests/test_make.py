@@ -11,6 +11,7 @@ from skinlesion.files import ROOT
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> log
+echo "$PYTHONPATH" > path
 case "$3" in
   index) : > reports/index.html ;;
   report)
@@ -62,6 +63,11 @@ def test_the_first_report_runs_everything_and_says_where_it_is(project):
     assert sorted(ran) == ALL
     assert ran.index("02_preprocessing") < ran.index("03_training") < ran.index("04_evaluation")
     assert "reports/demo/seed-0/05_error_analysis.html" in output
+
+
+def test_an_environment_that_has_not_the_library_finds_it_from_every_folder(project):
+    make(project, "report")
+    assert (project / "path").read_text().split(":")[0].strip() == str(project / "lib")
 
 
 def test_the_second_report_does_nothing_and_says_so_at_once(project):
