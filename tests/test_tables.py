@@ -35,9 +35,10 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
     headline = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "loss"), score)
     parameters = {"image_size": 96, "epochs": 3, "split_by": "lesion", "seed": 0}
+    trained = {"training_seconds": 90, "sittings": [{"environment": {"hardware": "an abacus"}}]}
     for study, synthetic in (("demo", True), ("quick", False)):
         run = tmp_path / study / "seed-0"
-        files.write_json(run / "manifest.json", {"data": {"synthetic": synthetic}, "parameters": parameters})
+        files.write_json(run / "manifest.json", {**trained, "data": {"synthetic": synthetic}, "parameters": parameters})
         part = {"headline": headline, "images": 10, "lesions": 9}
         per_class = {"mel": {"recall": score}}
         metrics = {"test": part, "test_majority_accuracy": 0.7, "test_per_class": per_class}
@@ -49,6 +50,7 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
     tables.write_results(readme, tmp_path)
     text = readme.read_text()
     assert "0.500 (0.400–0.600)" in text
+    assert "1.5 min on an abacus" in text
     assert "25.0% of the test images and 75.0% of the melanomas" in text
     assert "demo" not in text
     assert "old" not in text

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = ["MARKER", "draw", "is_current"]
 
@@ -225,7 +225,7 @@ def _fill(folder: Path, lesions: int, seed: int) -> None:
     images: dict[str, bytes] = {}
     masks: dict[str, bytes] = {}
     groups = table.groupby("lesion_id", sort=False)
-    for number, (_, rows) in enumerate(tqdm(groups, desc="drawing the sample", unit="lesion", disable=None)):
+    for number, (_, rows) in enumerate(tqdm(groups, desc="drawing the sample", unit="lesion")):
         # A generator per lesion: no lesion depends on how many numbers another one used.
         rng = np.random.default_rng([seed, 1, number])
         colours, cover = _plate(KINDS[rows["dx"].iloc[0]], rng)

@@ -109,12 +109,14 @@ def results(folder: Path) -> str:
         scores.append(interval(melanoma["value"], melanoma["low"], melanoma["high"]))
         link = f"[{run.parent.name}, seed {chosen['seed']}](reports/{run.parent.name}/{run.name}/metrics.json)"
         size = f"{test['images']:,} images of {test['lesions']:,} lesions"
-        rows.append(" | ".join([link, what, size, *scores, majority]))
+        where = " and ".join(dict.fromkeys(sitting["environment"]["hardware"] for sitting in manifest["sittings"]))
+        trained = f"{manifest['training_seconds'] / 60:.1f} min on {where}"
+        rows.append(" | ".join([link, what, size, *scores, majority, trained]))
         leak = json.loads((run / "preprocessing.json").read_text())["leakage"]["image"]
     head = (
         "run | setting | test part | accuracy | balanced accuracy | macro F1 | loss | melanoma recall "
-        "| accuracy of always naming the largest class\n"
-        "--- | --- | --- | --- | --- | --- | --- | --- | ---\n"
+        "| accuracy of always naming the largest class | training\n"
+        "--- | --- | --- | --- | --- | --- | --- | --- | --- | ---\n"
     )
     if not rows:
         return "No run on real data is here yet."
