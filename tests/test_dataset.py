@@ -1,8 +1,11 @@
+import shutil
 import zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from skinlesion import dataset
+from skinlesion import archives, dataset, images
 from skinlesion.dataset import DatasetError
 
 PART = "HAM10000_images_part_1.zip"
@@ -10,8 +13,7 @@ PART = "HAM10000_images_part_1.zip"
 
 def open_folder(folder):
     metadata = dataset.read_metadata(dataset.find_table(folder))
-    members, _ = dataset.index_images(folder)
-    dataset.check(metadata, members, folder=folder)
+    dataset.check(metadata, archives.index(folder), folder=folder)
 
 
 def edit(folder, old, new, count=1):
@@ -32,12 +34,97 @@ def test_the_sample_opens_and_says_that_it_is_synthetic(opened):
     assert [dataset.DX[k] for k in opened.labels] == list(opened.metadata.dx)
 
 
-def test_the_fingerprint_follows_the_images_and_the_table(copied, opened, tiny):
-    unchanged = dataset.open_dataset(tiny.model_copy(update={"data": str(copied)}))
-    assert unchanged.fingerprint == opened.fingerprint
-    edit(copied, ",male,", ",female,")
-    changed = dataset.open_dataset(tiny.model_copy(update={"data": str(copied)}))
-    assert changed.fingerprint != opened.fingerprint
+def challenge_table(metadata):
+    """The table in the ISIC challenge's format: one column a diagnosis, in capitals."""
+    names = [dx.upper() for dx in dataset.DX]
+    truth = pd.DataFrame(np.eye(7)[metadata.dx.map(dataset.DX.index)], columns=names)
+    return pd.concat([metadata.image_id.rename("image"), truth], axis=1)
+
+
+def groupings(metadata):
+    said = {short: long for long, short in dataset.CONFIRMATION.items()}
+    return pd.DataFrame(
+        {
+            "image": metadata.image_id,
+            "lesion_id": metadata.lesion_id,
+            "diagnosis_confirm_type": metadata.dx_type.map(said),
+        }
+    )
+
+
+def to_kaggle(folder):
+    """Extract the archives, twice as the Kaggle mirror does, and take the source from the table."""
+    for number in (1, 2):
+        archive = folder / f"HAM10000_images_part_{number}.zip"
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(folder / archive.stem)
+        shutil.copytree(folder / archive.stem, folder / f"ham10000_images_part_{number}_again")
+        archive.unlink()
+    table = folder / "HAM10000_metadata"
+    pd.read_csv(table, keep_default_na=False).drop(columns="dataset").to_csv(f"{table}.csv", index=False)
+    table.unlink()
+
+
+def to_challenge(folder):
+    metadata = dataset.read_metadata(folder / "HAM10000_metadata")
+    with zipfile.ZipFile(folder / "ISIC2018_Task3_Training_Input.zip", "w") as whole:
+        for number in (1, 2):
+            archive = folder / f"HAM10000_images_part_{number}.zip"
+            with zipfile.ZipFile(archive) as part:
+                for name in part.namelist():
+                    whole.writestr(f"ISIC2018_Task3_Training_Input/{name}", part.read(name))
+            archive.unlink()
+        whole.writestr("ISIC2018_Task3_Training_Input/LICENSE.txt", "CC")
+    with zipfile.ZipFile(folder / "ISIC2018_Task3_Training_GroundTruth.zip", "w") as truth:
+        truth.writestr("LICENSE.txt", "CC")
+        name = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
+        truth.writestr(name, challenge_table(metadata).to_csv(index=False))
+    groupings(metadata).to_csv(folder / dataset.GROUPINGS, index=False)
+    (folder / "HAM10000_metadata").unlink()
+
+
+@pytest.mark.parametrize(("convert", "lost"), [(to_kaggle, ["dataset"]), (to_challenge, ["age", "sex", "dataset"])])
+def test_every_layout_holds_the_same_images_and_labels(copied, opened, tmp_path, convert, lost):
+    convert(copied)
+    metadata = dataset.read_metadata(dataset.find_table(copied))
+    other = dataset.Dataset(copied, metadata, archives.index(copied))
+    dataset.check(metadata, other.members, folder=copied)
+    same = ["image_id", "lesion_id", "dx", "dx_type"]
+    pd.testing.assert_frame_equal(metadata[same], opened.metadata[same])
+    for column in lost:
+        assert (metadata[column].isna() | (metadata[column] == "unknown")).all()
+    store = images.open_store(other, size=32, cache=tmp_path)
+    assert (store == images.open_store(opened, size=32, cache=tmp_path)).all()
+
+
+def test_a_challenge_table_without_lesions_or_with_two_diagnoses_is_refused(copied):
+    to_challenge(copied)
+    table = dataset.find_table(copied)
+    (copied / dataset.GROUPINGS).unlink()
+    with pytest.raises(DatasetError, match="nobody knows which images show one lesion"):
+        dataset.read_metadata(table)
+    plain = copied / "ISIC2018_Task3_Training_GroundTruth.csv"
+    plain.write_text("image,AKIEC,BCC,BKL,DF,MEL,NV,VASC\nISIC_0000001,1,1,0,0,0,0,0\n")
+    with pytest.raises(DatasetError, match="line 2 has not exactly one diagnosis"):
+        dataset.read_metadata(plain)
+
+
+def test_the_row_of_the_official_test_set_that_has_no_image_is_left_out(tmp_path):
+    table = tmp_path / "ISIC2018_Task3_Test_GroundTruth.csv"
+    rows = ["image,MEL,NV,BCC,AKIEC,BKL,DF,VASC", "ISIC_0035067,0,1,0,0,0,0,0", "ISIC_0035068,0,1,0,0,0,0,0"]
+    table.write_text("\n".join(rows))
+    metadata = dataset.read_metadata(dataset.find_table(tmp_path))
+    assert metadata.image_id.tolist() == ["ISIC_0035067"]
+    assert metadata.dx.tolist() == ["nv"]
+    assert metadata.lesion_id.tolist() == ["ISIC_0035067"]
+
+
+def test_an_age_that_is_no_number_is_named(copied):
+    row = first_row(copied)
+    fields = row.split(",")
+    edit(copied, row, ",".join([*fields[:4], "old", *fields[5:]]))
+    with pytest.raises(DatasetError, match="line 2: age 'old' is no number"):
+        open_folder(copied)
 
 
 def test_a_missing_folder_and_a_missing_table_are_named(tmp_path, copied):

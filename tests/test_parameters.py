@@ -15,6 +15,15 @@ def test_the_two_paper_studies_differ_in_the_split_alone():
     assert {key for key in paper if paper[key] != lesion[key]} == {"study", "split_by"}
 
 
+@pytest.mark.parametrize(
+    ("study", "differs"),
+    [("paper_folds", {"folds"}), ("paper_clean", {"leakage_arm"}), ("paper_injected", {"leakage_arm"})],
+)
+def test_the_other_paper_studies_differ_from_the_one_by_lesion_as_they_say(study, differs):
+    lesion, other = (parameters.load(name).model_dump() for name in ("paper_lesion", study))
+    assert {key for key in lesion if lesion[key] != other[key]} == {"study"} | differs
+
+
 def test_the_paper_study_has_the_numbers_of_the_preprint():
     paper = parameters.load("paper")
     assert (paper.backbone, paper.learning_rate, paper.batch_size, paper.epochs) == ("mobilenet_v2", 0.001, 32, 25)
@@ -33,6 +42,7 @@ def test_the_paper_study_has_the_numbers_of_the_preprint():
             {"test_fraction": 0.2},
             r"train_fraction \+ validation_fraction \+ test_fraction is 1.05: they must sum to one",
         ),
+        ({"leakage_arm": "clean", "split_by": "image"}, "leakage_arm needs `split_by: lesion` and no folds"),
         ({"seed": -1}, r"`seed` is -1: "),
     ],
 )

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from skinlesion import parameters, splits
 
@@ -62,7 +63,7 @@ def test_leakage_is_counted_by_hand():
         ("L3", "I4", "validation"),
         ("L3", "I5", "test"),
     ]
-    split = pd.DataFrame(rows, columns=["lesion_id", "image_id", "part"])
+    split = pd.DataFrame(rows, columns=["lesion_group", "image_id", "part"])
     metadata = split[["image_id"]].assign(dx=["mel", "mel", "mel", "nv", "nv"])
     table = splits.leakage(split, metadata)
     assert table.loc["mel"].tolist() == [2, 1, 0.5]
@@ -76,6 +77,74 @@ def test_a_split_by_image_leaks_and_one_by_lesion_does_not(metadata):
     }
     assert leaks["image"] > 0.5
     assert leaks["lesion"] == 0
+
+
+def arm(metadata, name, seed=0):
+    return splits.draw(metadata, study("lesion", seed).model_copy(update={"leakage_arm": name}))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_the_leakage_arms_differ_in_the_leak_alone(metadata, seed):
+    clean, injected = (arm(metadata, name, seed) for name in ("clean", "injected"))
+    for part in ("test", "validation"):
+        assert clean.image_id[clean.part == part].equals(injected.image_id[injected.part == part])
+    test = clean[clean.part == "test"]
+    assert test.lesion_group.is_unique
+    mix = [metadata.dx[split.part == "train"].value_counts().to_dict() for split in (clean, injected)]
+    assert mix[0] == mix[1]
+    assert not splits.has_sibling(clean).any()
+    siblings = metadata.groupby("lesion_id").size().reindex(test.lesion_id) > 1
+    assert (splits.has_sibling(injected).to_numpy() == siblings.to_numpy()).all()
+    assert (clean.part == splits.UNUSED).sum() == (injected.part == splits.UNUSED).sum() > 0
+
+
+def test_too_few_training_images_for_the_injected_arm_are_named():
+    rows = [(f"SYN_{n // 4:07d}", f"SYN_{n:07d}", splits.DX[n // 4 % 7]) for n in range(112)]
+    few = pd.DataFrame(rows, columns=["lesion_id", "image_id", "dx"])
+    chosen = study("lesion", 0, 0.25, 0.25).model_copy(update={"leakage_arm": "injected"})
+    with pytest.raises(splits.SplitError, match="the arms need more than 6 training images of akiec, not 4"):
+        splits.draw(few, chosen)
+
+
+@pytest.mark.parametrize("by", ["image", "lesion"])
+def test_every_image_is_tested_in_one_fold_of_a_partition(metadata, by):
+    chosen = study(by).model_copy(update={"folds": 4})
+    parts = [splits.draw(metadata, chosen.model_copy(update={"seed": seed})) for seed in range(8)]
+    for partition in (parts[:4], parts[4:]):
+        assert (sum((split.part == "test").astype(int) for split in partition) == 1).all()
+    assert not (parts[0].part == "test").equals(parts[4].part == "test")
+    for split in parts:
+        share = (split.part == "test").groupby(metadata.dx).mean()
+        assert (share - 0.25).abs().max() < 0.06
+        assert (split.part == "validation").mean() == pytest.approx(0.2, abs=0.03)
+        if by == "lesion":
+            assert (split.groupby("lesion_id").part.nunique() == 1).all()
+
+
+def test_a_rare_class_cannot_be_cut_into_more_folds_than_it_has_lesions(metadata):
+    with pytest.raises(splits.SplitError, match=r"20 folds need as many of every diagnosis: \w+ has 10"):
+        few = metadata[metadata.lesion_id < "SYN_0000070"].reset_index(drop=True)
+        splits.draw(few, study("lesion").model_copy(update={"folds": 20}))
+
+
+def test_merged_groups_stay_together_and_count_as_siblings(metadata):
+    groups = metadata.lesion_id.where(metadata.lesion_id >= "SYN_0000100", "SYN_0000000")
+    split = splits.draw(metadata.assign(dx="nv"), study("lesion"), groups=groups)
+    assert split.part[groups == "SYN_0000000"].nunique() == 1
+    assert not splits.has_sibling(split).any()
+    assert (split.lesion_id == metadata.lesion_id).all()
+
+
+@pytest.mark.parametrize("test_fraction", [0.2, 0.5])
+def test_usual_leakage_is_what_chance_says(metadata, test_fraction):
+    """Of a class with n images, s outside training: P(no sibling of m - 1 is in training) is hypergeometric."""
+    usual = splits.usual_leakage(metadata, test_fraction=test_fraction, seeds=60)
+    for dx, images in metadata.groupby("dx"):
+        n, s = len(images), round(test_fraction * len(images))
+        siblings = images.groupby("lesion_id").image_id.transform("size") - 1
+        expected = 1 - hypergeom.sf(siblings - 1, n - 1, s - 1, siblings).mean()
+        assert usual["mean"][dx] == pytest.approx(expected, abs=0.04)
+    assert ((usual.lowest <= usual["mean"]) & (usual["mean"] <= usual.highest)).all()
 
 
 def test_counts_add_up(metadata):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +17,8 @@ import pandera.pandas as pa
 from PIL import Image
 from scipy.stats import contingency
 
-from skinlesion import sample
-from skinlesion.files import shown
+from skinlesion import archives, sample
+from skinlesion.archives import DatasetError, Member
 from skinlesion.parameters import Parameters
 
 DX_NAMES = {
@@ -42,29 +41,62 @@ PUBLISHED: dict[str, Any] = {
     "dx_type": {"histo": 5340, "follow_up": 3704, "consensus": 902, "confocal": 69},
     "dataset": {"rosendahl": 2259, "vidir_molemax": 3954, "vidir_modern": 3363, "vienna_dias": 439},
     "image_size": (600, 450),
+    "missing": {"age": 57, "sex": 57, "localization": 234},
+    "table_sha256": "12b788f3d42c9a315259cc1c56df399647b491356521cbd8acb30b092fdf8a6e",
+    "labels_sha256": "0394d7bd26cc848cc59b2850c44597f77611de659b3dbe73fb5c0293ca2ab724",
 }
 """Facts of the published data: P. Tschandl, C. Rosendahl, H. Kittler, "The HAM10000 dataset",
-Sci. Data 5, 180161 (2018), and the table it was published with (doi:10.7910/DVN/DBW86T)."""
+Sci. Data 5, 180161 (2018), and the table it was published with (doi:10.7910/DVN/DBW86T).
 
-TABLE_NAMES = ("HAM10000_metadata", "HAM10000_metadata.csv")
+The two hashes are :func:`content_sha256` of the table whose MD5 is 8f85fb1aa29d80a2797247e434deb79d: of all
+its columns, and of image_id, lesion_id and dx alone, which every layout has."""
+
+LABELS = ["image_id", "lesion_id", "dx"]
+
+TABLE_NAMES = (
+    "HAM10000_metadata",
+    "HAM10000_metadata.csv",
+    "ISIC2018_Task3_Training_GroundTruth.csv",
+    "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv",
+    "ISIC2018_Task3_Training_GroundTruth.zip",
+    "ISIC2018_Task3_Test_GroundTruth.csv",
+    "ISIC2018_Task3_Test_GroundTruth/ISIC2018_Task3_Test_GroundTruth.csv",
+    "ISIC2018_Task3_Test_GroundTruth.zip",
+)
+"""Where the table lies, in the order of preference: Dataverse, the Kaggle mirror, the ISIC challenge."""
+
+GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
+
+CONFIRMATION = {
+    "histopathology": "histo",
+    "serial imaging showing no change": "follow_up",
+    "single image expert consensus": "consensus",
+    "confocal microscopy with consensus dermoscopy": "confocal",
+}
+"""What the ISIC challenge's lesion groupings call the four values of ``dx_type``."""
+
+LAST_IMAGE = "ISIC_0034320"
+"""HAM10000 has the ids from ISIC_0024306 to this one; those of the ISIC 2018 test set come after it."""
+
+TEST_WITHOUT_IMAGE = "ISIC_0035068"
+"""In the ground truth of the ISIC 2018 test set, but not among its images: left out of scoring."""
 
 SCHEMA = pa.DataFrameSchema(
     {
-        "lesion_id": pa.Column(str, pa.Check.str_matches(r"^(HAM|SYN)_\d{7}$")),
+        "lesion_id": pa.Column(str, pa.Check.str_matches(r"^(HAM|SYN|ISIC)_\d{7}$")),
         "image_id": pa.Column(str, pa.Check.str_matches(r"^(ISIC|SYN)_\d{7}$"), unique=True),
         "dx": pa.Column(str, pa.Check.isin(DX)),
-        "dx_type": pa.Column(str, pa.Check.isin(["histo", "follow_up", "consensus", "confocal"])),
+        "dx_type": pa.Column(str, pa.Check.isin(["histo", "follow_up", "consensus", "confocal", "unknown"])),
         "age": pa.Column(float, pa.Check.in_range(0, 120), nullable=True),
         "sex": pa.Column(str, pa.Check.isin(["female", "male", "unknown"])),
         "localization": pa.Column(str),
-        "dataset": pa.Column(str, pa.Check.isin(["rosendahl", "vidir_molemax", "vidir_modern", "vienna_dias"])),
+        "dataset": pa.Column(
+            str, pa.Check.isin(["rosendahl", "vidir_molemax", "vidir_modern", "vienna_dias", "unknown"])
+        ),
     },
-    strict=True,
+    strict="filter",
 )
-
-
-class DatasetError(ValueError):
-    """The data cannot be used; the message names the file and row, and what to do."""
+"""The table as the library uses it. Columns that a layout lacks are ``unknown``, its ages missing."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +111,23 @@ class Dataset:
         The table, sorted by ``image_id``: lesion_id, image_id, dx, dx_type, age (years), sex,
         localization, dataset (the source).
     members
-        For each image id, the archive and the name of the JPEG inside it.
-    fingerprint
-        SHA-256 over the table's bytes and, for each image, its id, size in bytes and CRC-32.
+        For each image id, where the JPEG lies.
     """
 
     folder: Path
     metadata: pd.DataFrame
-    members: dict[str, tuple[Path, str]]
-    fingerprint: str
+    members: dict[str, Member]
+
+    @cached_property
+    def key(self) -> str:
+        """Names these files cheaply, for caches: SHA-256 over each image's id and digest.
+
+        What the pixels are is in :func:`skinlesion.images.fingerprint`.
+        """
+        digest = hashlib.sha256()
+        for image_id in self.metadata.image_id:
+            digest.update(f"{image_id} {self.members[image_id].digest}\n".encode())
+        return digest.hexdigest()
 
     @property
     def synthetic(self) -> bool:
@@ -97,9 +137,9 @@ class Dataset:
     @cached_property
     def image_size(self) -> tuple[int, int]:
         """Width and height of the first image as it lies in its archive, in pixels."""
-        archive, member = self.members[self.metadata.image_id.iloc[0]]
-        with open_zip(archive) as opened:
-            return Image.open(io.BytesIO(opened.read(member))).size
+        member = self.members[self.metadata.image_id.iloc[0]]
+        with archives.open_container(member.container) as read:
+            return Image.open(io.BytesIO(read(member.name)), formats=["JPEG"]).size
 
     @property
     def title(self) -> str:
@@ -109,11 +149,8 @@ class Dataset:
         if self.synthetic:
             return f"SYNTHETIC sample drawn by this library, {counts}, {width}×{height}"
         resized = "" if self.image_size == PUBLISHED["image_size"] else f", resized to {width}×{height}"
-        return f"HAM10000{resized}, {counts}"
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the data is, for the manifest and the head of every report."""
-        return {"title": self.title, "synthetic": self.synthetic, "fingerprint": self.fingerprint}
+        name = "ISIC 2018 Task 3 test set" if self.metadata.image_id.min() > LAST_IMAGE else "HAM10000"
+        return f"{name}{resized}, {counts}"
 
     @property
     def labels(self) -> np.ndarray:
@@ -136,12 +173,9 @@ def open_dataset(parameters: Parameters) -> Dataset:
     """
     metadata = open_metadata(parameters)
     folder = parameters.data_folder
-    members, digests = index_images(folder)
+    members = archives.index(folder)
     check(metadata, members, folder=folder)
-    digest = hashlib.sha256(find_table(folder).read_bytes())
-    for image_id in metadata.image_id:
-        digest.update(f"{image_id} {digests[image_id]}\n".encode())
-    return Dataset(folder, metadata, members, digest.hexdigest())
+    return Dataset(folder, metadata, members)
 
 
 def open_metadata(parameters: Parameters) -> pd.DataFrame:
@@ -174,8 +208,8 @@ def find_table(folder: Path) -> Path:
     missing = f"has no {TABLE_NAMES[0]}" if folder.is_dir() else "does not exist"
     raise DatasetError(
         f"no data: {folder} {missing}. Give the folder that holds HAM10000_metadata and the image "
-        "archives, e.g. `make report STUDY=quick DATA=<folder>`, or use the study that needs no "
-        "download: `make report`"
+        "archives, e.g. `make report STUDY=quick DATA=<folder>`; download them with `make data`; or use the "
+        "study that needs none: `make report`"
     )
 
 
@@ -198,67 +232,115 @@ def read_metadata(table: Path) -> pd.DataFrame:
     DatasetError
         Naming the table, the rows and the values at fault.
     """
-    try:
-        frame = pd.read_csv(
-            table,
-            keep_default_na=False,
-            na_values={"age": [""]},
-            dtype={name: str for name in SCHEMA.columns if name != "age"},
-        )
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{table} cannot be read as a table: {error}. Fetch it again") from error
-    absent = [name for name in SCHEMA.columns if name not in frame]
-    if absent:
-        raise DatasetError(f"{table} lacks the column(s) {', '.join(absent)}")
-    if frame.empty:
-        raise DatasetError(f"{table} has no rows: fetch it again")
-    try:
-        frame = SCHEMA.validate(frame.astype({"age": float}), lazy=True)
-    except pa.errors.SchemaErrors as error:
-        raise DatasetError(_explain(table, error.failure_cases, frame)) from None
-    per_lesion = frame.groupby("lesion_id").dx.nunique()
-    if (per_lesion > 1).any():
-        raise DatasetError(f"{table}: lesion {per_lesion.idxmax()} has two diagnoses; give it one")
+    frame = read_unchecked(table)
+    if len(cases := faults(frame)):
+        raise DatasetError(explain(table, cases, frame))
+    if two := lesions_with_two_diagnoses(frame):
+        raise DatasetError(f"{table}: lesion {two[0]} has two diagnoses; give it one")
     return frame.sort_values("image_id", ignore_index=True)
 
 
-def index_images(folder: Path) -> tuple[dict[str, tuple[Path, str]], dict[str, str]]:
-    """Find every JPEG in the image archives of `folder` without decoding one.
-
-    Returns
-    -------
-    members
-        For each image id, its archive and member name.
-    digests
-        For each image id, its size in bytes and CRC-32 as the archive states them.
+def read_unchecked(table: Path) -> pd.DataFrame:
+    """Read a metadata table of any layout into the columns of :data:`SCHEMA`, rows as they stand in the file.
 
     Raises
     ------
     DatasetError
-        If there is no archive, one is not a complete zip, or an id occurs twice.
+        If it is no table, has no rows, or lacks a column that cannot be done without.
     """
-    archives = sorted(folder.glob("HAM10000_images_part_*.zip"))
-    if not archives:
-        raise DatasetError(f"{folder} has no HAM10000_images_part_1.zip: put both image archives there")
-    members: dict[str, tuple[Path, str]] = {}
-    digests: dict[str, str] = {}
-    for archive in archives:
-        with open_zip(archive) as opened:
-            for member in opened.infolist():
-                name = Path(member.filename)
-                if member.is_dir() or name.suffix.lower() not in {".jpg", ".jpeg"}:
-                    continue
-                if name.stem in members:
-                    raise DatasetError(
-                        f"image {name.stem} occurs twice: in {members[name.stem][0].name} and in "
-                        f"{archive.name}. Keep one"
-                    )
-                members[name.stem] = (archive, member.filename)
-                digests[name.stem] = f"{member.file_size} {member.CRC:08x}"
-    return members, digests
+    frame = _complete(_read_csv(table), table)
+    if frame.empty:
+        raise DatasetError(f"{table} has no rows: fetch it again")
+    return frame
 
 
-def check(metadata: pd.DataFrame, members: dict[str, tuple[Path, str]], *, folder: Path) -> None:
+def faults(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return pandera's failure cases of a table: column, check, failure_case, index; none if it is sound."""
+    try:
+        SCHEMA.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        return error.failure_cases
+    return pd.DataFrame(columns=["column", "check", "failure_case", "index"])
+
+
+def lesions_with_two_diagnoses(frame: pd.DataFrame) -> list[str]:
+    """Return the ids of the lesions whose images have different diagnoses."""
+    diagnoses = frame.groupby("lesion_id").dx.nunique()
+    return list(diagnoses.index[diagnoses > 1])
+
+
+def content_sha256(frame: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Return SHA-256 over some columns, rows sorted by ``image_id``, as 64 hex digits."""
+    content = frame.sort_values("image_id")[list(columns)].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _read_csv(table: Path) -> pd.DataFrame:
+    """Read a CSV, or the one a zip of the ISIC challenge holds beside its licence; every field as text."""
+    try:
+        if table.suffix == ".zip":
+            with archives.open_zip(table) as opened:
+                name = next((name for name in opened.namelist() if name.endswith("_GroundTruth.csv")), None)
+                if name is None:
+                    raise DatasetError(f"{table} holds no table *_GroundTruth.csv")
+            with archives.open_container(table) as read:
+                return pd.read_csv(io.BytesIO(read(name)), keep_default_na=False, dtype=str)
+        return pd.read_csv(table, keep_default_na=False, dtype=str)
+    except (ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"{table} cannot be read as a table: {error}. Fetch it again") from error
+
+
+def _complete(frame: pd.DataFrame, table: Path) -> pd.DataFrame:
+    """Bring a table of any layout to the columns of :data:`SCHEMA`."""
+    if "MEL" in frame:
+        frame = _from_challenge(frame, table)
+    required = [name for name in ("lesion_id", "image_id", "dx", "dx_type") if name not in frame]
+    if required:
+        raise DatasetError(f"{table} lacks the column(s) {', '.join(required)}")
+    if "Test" in table.name:
+        frame = frame[frame.image_id != TEST_WITHOUT_IMAGE].reset_index(drop=True)
+    frame = frame.assign(**{name: "unknown" for name in ("sex", "localization", "dataset") if name not in frame})
+    if "age" not in frame:
+        return frame.assign(age=float("nan"))[list(SCHEMA.columns)]
+    age = pd.to_numeric(frame.age, errors="coerce")
+    if (wrong := age.isna() & (frame.age != "")).any():
+        row = int(wrong.idxmax())
+        raise DatasetError(f"{table} cannot be used: line {row + 2}: age {frame.age[row]!r} is no number")
+    return frame.assign(age=age)[list(SCHEMA.columns)]
+
+
+def _from_challenge(frame: pd.DataFrame, table: Path) -> pd.DataFrame:
+    """Turn the ISIC challenge's table, one column a diagnosis, into lesion_id, image_id, dx and dx_type."""
+    columns = [dx.upper() for dx in DX]
+    lacking = [name for name in ("image", *columns) if name not in frame]
+    if lacking:
+        raise DatasetError(f"{table} lacks the column(s) {', '.join(lacking)}")
+    truth = frame[columns].apply(pd.to_numeric, errors="coerce")
+    unclear = (truth == 1).sum(axis=1).ne(1) | truth.sum(axis=1).ne(1)
+    if unclear.any():
+        raise DatasetError(f"{table} cannot be used: line {int(unclear.idxmax()) + 2} has not exactly one diagnosis")
+    result = pd.DataFrame({"image_id": frame.image, "dx": truth.idxmax(axis=1).str.lower()})
+    groupings = next(
+        (path for path in (table.parent / GROUPINGS, table.parents[1] / GROUPINGS) if path.is_file()), None
+    )
+    if groupings is None and "Training" in table.name:
+        raise DatasetError(f"{table.parent} has no {GROUPINGS}: without it nobody knows which images show one lesion")
+    if groupings is None:  # the test set's table says nothing of lesions
+        return result.assign(lesion_id=frame.image, dx_type="unknown")
+    lesions = _read_csv(groupings)
+    lacking = [name for name in ("image", "lesion_id", "diagnosis_confirm_type") if name not in lesions]
+    if lacking:
+        raise DatasetError(f"{groupings} lacks the column(s) {', '.join(lacking)}")
+    lesions = lesions.drop_duplicates("image").set_index("image").reindex(frame.image)
+    if lesions.lesion_id.isna().any():
+        raise DatasetError(f"{groupings} has no row for {lesions.index[lesions.lesion_id.isna()][0]}")
+    kinds = lesions.diagnosis_confirm_type.replace(CONFIRMATION)
+    return result.assign(lesion_id=lesions.lesion_id.to_numpy(), dx_type=kinds.to_numpy())
+
+
+def check(metadata: pd.DataFrame, members: dict[str, Member], *, folder: Path) -> None:
     """Refuse a table and archives that do not speak of the same images.
 
     Raises
@@ -279,26 +361,6 @@ def check(metadata: pd.DataFrame, members: dict[str, tuple[Path, str]], *, folde
             f"{folder}: {_some(without_row)} in the archives, but not in the table. "
             "Is the table from another release of the data?"
         )
-
-
-@contextmanager
-def open_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip for reading.
-
-    Raises
-    ------
-    DatasetError
-        If it is not there or not a complete zip, or a member read meanwhile is damaged.
-    """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            yield opened
-    except FileNotFoundError:
-        raise DatasetError(f"{archive} does not exist") from None
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise DatasetError(
-            f"{shown(archive)} is damaged ({error}), as after a broken download: fetch it again"
-        ) from error
 
 
 def examples(metadata: pd.DataFrame, *, each: int, seed: int) -> pd.DataFrame:
@@ -365,8 +427,8 @@ def _some(ids: Sequence[str]) -> str:
     return f"{', '.join(ids[:3])}{more} {'is' if len(ids) == 1 else 'are'}"
 
 
-def _explain(table: Path, cases: pd.DataFrame, frame: pd.DataFrame) -> str:
-    """Turn pandera's failure cases into lines that name row, column and value."""
+def explain(table: Path, cases: pd.DataFrame, frame: pd.DataFrame) -> str:
+    """Turn :func:`faults` into lines that name row, column and value."""
     lines = []
     for (column, rule), group in cases.groupby(["column", "check"], sort=False, dropna=False):
         first = group.iloc[0]

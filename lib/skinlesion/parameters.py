@@ -36,8 +36,12 @@ class Parameters(BaseModel):
     synthetic_lesions: int | None = Field(default=None, ge=21, le=10_000)
     image_size: int = Field(default=224, ge=32, le=600)
 
+    resize: Literal["squash", "center_crop"] = "squash"
+
     # which split
     split_by: Literal["image", "lesion"] = "image"
+    folds: int | None = Field(default=None, ge=2, le=20)
+    leakage_arm: Literal["clean", "injected"] | None = None
     train_fraction: float = Field(default=0.7, gt=0, lt=1)
     validation_fraction: float = Field(default=0.15, gt=0, lt=1)
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
@@ -74,6 +78,12 @@ class Parameters(BaseModel):
         total = self.train_fraction + self.validation_fraction + self.test_fraction
         if abs(total - 1) > 1e-9:
             raise ValueError(f"train_fraction + validation_fraction + test_fraction is {total:g}: they must sum to one")
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_of_split_exclude_each_other(self) -> Self:
+        if self.leakage_arm and (self.folds or self.split_by != "lesion"):
+            raise ValueError("leakage_arm needs `split_by: lesion` and no folds: both arms start from that split")
         return self
 
     @property

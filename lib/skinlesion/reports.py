@@ -20,7 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from skinlesion import files, runs
+from skinlesion import files, images, runs
 from skinlesion.dataset import Dataset
 from skinlesion.parameters import Parameters
 from skinlesion.tables import interval
@@ -49,7 +49,7 @@ def describe(run: runs.Run, data: Dataset) -> dict[str, Any]:
 
     chosen = run.parameters
     return {
-        "data": data.describe(),
+        "data": images.describe(data, cache=run.cache),
         "weights": models.describe_weights(chosen.backbone, chosen.weights),
     }
 

@@ -4,62 +4,102 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from skinlesion.dataset import DX
 from skinlesion.parameters import Parameters
 
 PARTS = ("train", "validation", "test")
+UNUSED = "unused"
+"""The part of images that a leakage arm leaves out."""
 
 
 class SplitError(ValueError):
     """The split cannot be drawn or does not fit the data."""
 
 
-def draw(metadata: pd.DataFrame, parameters: Parameters) -> pd.DataFrame:
+def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | None = None) -> pd.DataFrame:
     """Draw the study's split, stratified by diagnosis, from its seed.
 
-    A split by image draws images. A split by lesion draws lesions, and a lesion's images stay together.
+    A split by image draws images. A split by lesion draws lesion groups, whose images stay together. With
+    ``folds`` the test part is one fold of a cross-validation: seeds 0 … folds-1 are the folds of one partition,
+    the next ones of another. With ``leakage_arm`` every test lesion keeps one image, and its other images are
+    left out (``clean``) or join training in exchange for as many random training images of the same diagnosis
+    (``injected``): the arms of a seed share test part, validation part, training size and class mix.
 
     Parameters
     ----------
     metadata
         The table; ``image_id``, ``lesion_id`` and ``dx`` are used.
+    groups
+        The lesion group of each row, from :func:`skinlesion.duplicates.groups`; by default its ``lesion_id``.
 
     Returns
     -------
     pandas.DataFrame
-        image_id, lesion_id, part (train, validation or test), in the table's order.
+        image_id, lesion_id, lesion_group, part (train, validation or test; in an arm also unused), in the
+        table's order.
 
     Raises
     ------
     SplitError
         If a diagnosis has too few images or lesions for every part.
     """
-    unit = f"{parameters.split_by}_id"
-    units = metadata.drop_duplicates(unit)
-    parts = pd.Series("train", index=pd.Index(units[unit]))
-    rest = units
-    for part, fraction in (
-        ("test", parameters.test_fraction),
-        ("validation", parameters.validation_fraction / (1 - parameters.test_fraction)),
-    ):
-        try:
-            rest, drawn = train_test_split(rest, test_size=fraction, stratify=rest.dx, random_state=parameters.seed)
-        except ValueError as error:
-            fewest = rest.dx.value_counts()
-            raise SplitError(
-                f"no {part} part can be drawn by {parameters.split_by}: {error} "
-                f"(fewest: {fewest.index[-1]}, {fewest.iloc[-1]}). Give more data or other fractions"
-            ) from error
-        parts[drawn[unit]] = part
-    return pd.DataFrame(
-        {
-            "image_id": metadata.image_id,
-            "lesion_id": metadata.lesion_id,
-            "part": metadata[unit].map(parts).to_numpy(),
-        }
+    table = metadata[["image_id", "lesion_id"]].assign(
+        lesion_group=metadata.lesion_id if groups is None else groups.to_numpy()
     )
+    unit = table.image_id if parameters.split_by == "image" else table.lesion_group
+    units = pd.DataFrame({"unit": unit, "dx": metadata.dx})
+    if parameters.folds:
+        test = _fold(units, folds=parameters.folds, seed=parameters.seed)
+        validation_fraction = parameters.validation_fraction / (1 - 1 / parameters.folds)
+    else:
+        test = _draw(units, parameters.test_fraction, parameters, part="test")
+        validation_fraction = parameters.validation_fraction / (1 - parameters.test_fraction)
+    validation = _draw(units[~units.unit.isin(test)], validation_fraction, parameters, part="validation")
+    table["part"] = np.select([unit.isin(test), unit.isin(validation)], ["test", "validation"], "train")
+    if parameters.leakage_arm:
+        table["part"] = _arm(table, metadata.dx, injected=parameters.leakage_arm == "injected", seed=parameters.seed)
+    return table
+
+
+def _draw(units: pd.DataFrame, fraction: float, parameters: Parameters, *, part: str) -> pd.Series:
+    """Draw a share of the units, stratified by their first image's diagnosis."""
+    once = units.drop_duplicates("unit")
+    try:
+        return train_test_split(once, test_size=fraction, stratify=once.dx, random_state=parameters.seed)[1].unit
+    except ValueError as error:
+        fewest = once.dx.value_counts()
+        raise SplitError(
+            f"no {part} part can be drawn by {parameters.split_by}: {error} "
+            f"(fewest: {fewest.index[-1]}, {fewest.iloc[-1]}). Give more data or other fractions"
+        ) from error
+
+
+def _fold(units: pd.DataFrame, *, folds: int, seed: int) -> pd.Series:
+    """Return the units of one fold; every unit is in one fold of a partition."""
+    fewest = units.drop_duplicates("unit").dx.value_counts()
+    if fewest.iloc[-1] < folds:
+        raise SplitError(f"{folds} folds need as many of every diagnosis: {fewest.index[-1]} has {fewest.iloc[-1]}")
+    partition = StratifiedGroupKFold(folds, shuffle=True, random_state=seed // folds)
+    _, rows = list(partition.split(units, units.dx, units.unit))[seed % folds]
+    return units.unit.iloc[rows]
+
+
+def _arm(table: pd.DataFrame, dx: pd.Series, *, injected: bool, seed: int) -> pd.Series:
+    """Return the parts of one leakage arm, from those of a split by lesion."""
+    part = table.part.copy()
+    shuffled = table.sample(frac=1, random_state=seed)
+    tested = shuffled[shuffled.part == "test"]
+    others = tested.index[tested.duplicated("lesion_group")]
+    part[others] = "train" if injected else UNUSED
+    for name, images in dx[others].groupby(dx):
+        candidates = shuffled.index[(shuffled.part == "train") & (dx[shuffled.index] == name)]
+        if len(candidates) <= len(images):
+            raise SplitError(f"the arms need more than {len(images)} training images of {name}, not {len(candidates)}")
+        if injected:
+            part[candidates[: len(images)]] = UNUSED
+    return part
 
 
 def rows(split: pd.DataFrame, metadata: pd.DataFrame, part: str) -> np.ndarray:
@@ -87,7 +127,7 @@ def counts(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_sibling(split: pd.DataFrame, *, part: str = "test", other: str = "train") -> pd.Series:
-    """Say of each image of `part` whether an image of the same lesion is in `other`.
+    """Say of each image of `part` whether an image of the same lesion group is in `other`.
 
     Returns
     -------
@@ -95,11 +135,11 @@ def has_sibling(split: pd.DataFrame, *, part: str = "test", other: str = "train"
         bool, indexed by ``image_id``.
     """
     images = split[split.part == part].set_index("image_id")
-    return images.lesion_id.isin(split.lesion_id[split.part == other])
+    return images.lesion_group.isin(split.lesion_group[split.part == other])
 
 
 def leakage(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
-    """Count the test images that have a sibling, an image of the same lesion, in training.
+    """Count the test images that have a sibling, an image of the same lesion group, in training.
 
     Returns
     -------
@@ -112,3 +152,32 @@ def leakage(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
     table.loc["all"] = table.sum()
     table["fraction"] = table.with_sibling / table.test_images.where(table.test_images > 0)
     return table
+
+
+def usual_leakage(
+    metadata: pd.DataFrame, *, groups: pd.Series | None = None, test_fraction: float = 0.2, seeds: int = 50
+) -> pd.DataFrame:
+    """Measure what leaks in the usual split, by image, stratified, into training and test: over many seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a diagnosis and a row ``all``: mean, deviation (between seeds), lowest and highest of the
+        fraction of test images with a sibling in training.
+    """
+    group = (metadata.lesion_id if groups is None else groups).to_numpy()
+    split = pd.DataFrame({"image_id": metadata.image_id, "lesion_group": group})
+    fractions = []
+    for seed in range(seeds):
+        train, _ = train_test_split(split.index, test_size=test_fraction, stratify=metadata.dx, random_state=seed)
+        part = np.where(split.index.isin(train), "train", "test")
+        fractions.append(leakage(split.assign(part=part), metadata).fraction)
+    table = pd.concat(fractions, axis=1)
+    return pd.DataFrame(
+        {
+            "mean": table.mean(axis=1),
+            "deviation": table.std(axis=1),
+            "lowest": table.min(axis=1),
+            "highest": table.max(axis=1),
+        }
+    )
