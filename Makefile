@@ -5,6 +5,7 @@ SEEDS ?= 0
 DATA ?=
 WEIGHTS ?=
 GALLERIES ?=
+DATASET ?= ham10000
 
 NOTEBOOKS := 01_eda 02_preprocessing 03_training 04_evaluation 05_error_analysis
 
@@ -24,22 +25,23 @@ RUN := $(PYTHON) -m skinlesion
 OUT := reports/$(STUDY)
 PAGES := $(foreach seed,$(SEEDS),$(foreach notebook,$(NOTEBOOKS),$(OUT)/seed-$(seed)/$(notebook).html))
 FOLDER := $(or $(DATA),$(shell sed -n 's/^data: *\([^ \#]*\).*/\1/p' parameters/$(STUDY).yaml 2>/dev/null),data/ham10000)
-ARCHIVES := $(wildcard $(FOLDER)/HAM10000_*)
+ARCHIVES := $(wildcard $(FOLDER)/HAM10000_* $(FOLDER)/ISIC2018_*)
 
 # What a page is made from: what all of them use, and what it uses besides.
 modules = $(patsubst %,lib/skinlesion/%.py,$(1))
-COMMON := $(call modules,files parameters sample dataset images runs tables figures reports) \
+COMMON := $(call modules,files parameters sample archives dataset images runs tables figures reports) \
           $(wildcard lib/skinlesion/template/*) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages test lint lab lock readme clean distclean
+.PHONY: help report pages data check-data bench test lint lab lock readme clean distclean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  STUDY=demo       a file in parameters/ (demo, quick, paper, paper_lesion)'
 	@echo '  SEEDS="0 1 2"    one run a seed'
 	@echo '  DATA=folder      where HAM10000 lies, instead of the study'"'"'s `data`'
+	@echo '  DATASET=name     what `data` and `check-data` are about: ham10000 or isic2018_test'
 	@echo '  WEIGHTS=path     a state_dict, a name of torchvision'"'"'s, or none'
 	@echo '  GALLERIES=false  leave photographs out of the reports'
 	@echo '  PYTHON=python3   an environment of your own, instead of .venv'
@@ -72,7 +74,7 @@ $(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMO
 	$(page)
 
 $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_preprocessing.ipynb $(COMMON) \
-    $(call modules,splits augmentation)
+    $(call modules,duplicates splits augmentation)
 	$(page)
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
@@ -89,6 +91,15 @@ $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_err
 
 reports/index.html: $(PAGES) lib/skinlesion/reports.py $(wildcard lib/skinlesion/template/*)
 	@$(RUN) index reports
+
+data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken download goes on where it stopped
+	@$(RUN) data --dataset $(DATASET) $(or $(DATA),data/$(DATASET))
+
+check-data: $(ENVIRONMENT) ## Say in one table whether the data are the published ones
+	@$(RUN) check-data --dataset $(DATASET) $(or $(DATA),data/$(DATASET))
+
+bench: $(ENVIRONMENT) ## Measure decoding beside a plain loop; written to reports/benchmarks/
+	@$(RUN) bench $(if $(DATA),--data $(DATA))
 
 test: $(ENVIRONMENT) ## Run all tests
 	$(PYTHON) -m pytest

@@ -39,6 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     index = commands.add_parser("index", help="write the index of all reports")
     index.add_argument("folder", type=Path)
     index.set_defaults(run=_index)
+    data = commands.add_parser("data", help="download a data set")
+    data.set_defaults(run=_data)
+    verify = commands.add_parser("check-data", help="say whether a folder holds the published data")
+    verify.set_defaults(run=_check_data)
+    for command in (data, verify):
+        command.add_argument("--dataset", default="ham10000", choices=["ham10000", "isic2018_test"])
+        command.add_argument("folder", type=Path)
+    bench = commands.add_parser("bench", help="measure decoding")
+    bench.add_argument("--data", type=Path, help="a folder with HAM10000; without it that part is not measured")
+    bench.set_defaults(run=_bench)
     readme = commands.add_parser("readme", help="put the results of the runs on real data into README.md")
     readme.set_defaults(run=_readme)
     return parser
@@ -70,6 +80,31 @@ def _index(options: argparse.Namespace) -> None:
     from skinlesion import reports  # as above
 
     reports.index(options.folder)
+
+
+def _data(options: argparse.Namespace) -> None:
+    from skinlesion import download, files  # as above
+
+    folder = files.resolve(options.folder)
+    download.fetch(options.dataset, folder)
+    print(f"{options.dataset} is in {folder}; `make check-data` looks at it closely")
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    from skinlesion import files, verification  # as above
+
+    folder = files.resolve(options.folder)
+    done = verification.verify(folder, cache=files.ROOT / "data" / "store", name=options.dataset)
+    print(done.table.to_string(index=False, justify="left", max_colwidth=72))
+    print(f"\nverdict: {done.verdict}")
+    if done.verdict == verification.VERDICTS[verification.WRONG]:
+        raise ValueError(f"{folder} does not hold {options.dataset} as published: see the lines marked WRONG")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from skinlesion import benchmarks, files  # as above
+
+    benchmarks.decoding(files.ROOT / "reports" / "benchmarks", data=options.data)
 
 
 def _readme(options: argparse.Namespace) -> None:
