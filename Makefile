@@ -36,7 +36,7 @@ COMMON := $(call modules,files parameters sample archives dataset images runs ta
 .PHONY: help report pages data check-data bench test lint lab lock readme clean distclean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  STUDY=demo       a file in parameters/ (demo, quick, paper, paper_lesion)'
 	@echo '  SEEDS="0 1 2"    one run a seed'

@@ -145,7 +145,20 @@ def test_a_study_that_does_not_exist_is_refused_and_leaves_nothing(project):
 
 def test_help_names_every_target_a_user_has(project):
     output, _, _ = make(project, "help")
-    for target in ("help", "report", "test", "lint", "lab", "readme", "lock", "clean", "distclean"):
+    for target in (
+        "help",
+        "report",
+        "data",
+        "check-data",
+        "bench",
+        "test",
+        "lint",
+        "lab",
+        "readme",
+        "lock",
+        "clean",
+        "distclean",
+    ):
         assert f"make {target} " in output
 
 

@@ -211,6 +211,21 @@ def parts(counts: pd.DataFrame) -> Picture:
     return Picture(figure, "Bars of the share of each diagnosis's images in training, validation and test.")
 
 
+def similarities(pairs: pd.DataFrame, known: pd.DataFrame) -> Picture:
+    """Draw how alike the pairs of :func:`skinlesion.duplicates.find` are, and which of them others have published."""
+    figure, axes = _figure(8, 2.8)
+    published = pairs.image_a.isin(known.image_a) & pairs.image_b.isin(known.image_b)
+    for chosen, colour, label in ((~published, COLOURS["bcc"], "found here"), (published, INK, "published too")):
+        some = pairs[chosen]
+        axes[0].plot(some.similarity, some.inliers, "o", color=colour, alpha=0.7, label=f"{label} ({len(some)})")
+    axes[0].set(xlabel="correlation after registration", ylabel="keypoints that agree")
+    axes[0].legend(frameon=False, loc="upper left")
+    return Picture(
+        figure,
+        f"{len(pairs)} pairs by correlation and agreeing keypoints; {int(published.sum())} of them are published.",
+    )
+
+
 def leakage(table: pd.DataFrame, *, other: pd.DataFrame, labels: tuple[str, str]) -> Picture:
     """Draw the share of test images with a sibling in training, for two splits side by side."""
     figure, axes = _figure(8, 3)

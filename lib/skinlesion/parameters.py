@@ -87,6 +87,14 @@ class Parameters(BaseModel):
         return self
 
     @property
+    def split(self) -> str:
+        """The kind of split in words."""
+        how = f"by {self.split_by}"
+        if self.leakage_arm:
+            how += f", {self.leakage_arm} arm"
+        return f"{how}, {self.folds} folds" if self.folds else how
+
+    @property
     def synthetic(self) -> bool:
         """Whether the study draws its own sample instead of reading HAM10000."""
         return self.synthetic_lesions is not None

@@ -87,6 +87,7 @@ class Run:
 WRITERS = {
     "eda.json": "notebook 01",
     "split.csv": "notebook 02",
+    "duplicates.csv": "notebook 02",
     "preprocessing.json": "notebook 02",
     "history.csv": "notebook 03",
     "predictions.csv": "notebook 03",
