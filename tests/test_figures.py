@@ -20,6 +20,8 @@ HISTORY = pd.DataFrame(
     }
 )
 
+PAIRS = pd.DataFrame({"image_a": ["a", "c"], "image_b": ["b", "d"], "similarity": [0.9, 0.8], "inliers": [20, 11]})
+
 
 def wrong():
     table = random_predictions()
@@ -46,6 +48,7 @@ def draw(name, opened, tiny):
         "association": lambda: figures.association(dataset.associations(metadata)),
         "gallery": lambda: figures.gallery(np.zeros((3, 8, 8, 3), np.uint8), list("abc"), columns=2, alt="Three."),
         "parts": lambda: figures.parts(splits.counts(split, metadata)),
+        "similarities": lambda: figures.similarities(PAIRS, PAIRS[1:]),
         "leakage": lambda: figures.leakage(leaks, other=leaks, labels=("a", "b")),
         "curves": lambda: figures.curves(HISTORY, selected=2),
         "pace": lambda: figures.pace(HISTORY),
