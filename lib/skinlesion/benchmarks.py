@@ -116,6 +116,8 @@ def _compare(name: str, folder: Path, repeats: int) -> list[dict[str, object]]:
             # A fresh interpreter each: the peak of a process never falls again.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 taken[method].append(pool.apply(_measure, (function, folder)))
+                pool.close()
+                pool.join()
     median = {method: float(np.median([seconds for _, seconds, _ in turns])) for method, turns in taken.items()}
     return [
         {
