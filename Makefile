@@ -38,7 +38,7 @@ COMMON := $(call modules,files parameters sample archives dataset images runs ta
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo '  STUDY=demo       a file in parameters/ (demo, quick, paper, paper_lesion)'
+	@echo '  STUDY=demo       a file in parameters/ (demo, quick, paper, paper_lesion, …)'
 	@echo '  SEEDS="0 1 2"    one run a seed'
 	@echo '  DATA=folder      where HAM10000 lies, instead of the study'"'"'s `data`'
 	@echo '  DATASET=name     what `data` and `check-data` are about: ham10000 or isic2018_test'
