@@ -78,7 +78,7 @@ $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_prepro
 	$(page)
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
-    $(OUT)/seed-%/split.csv $(call modules,splits augmentation models training predictions)
+    $(OUT)/seed-%/split.csv $(call modules,splits augmentation batches losses models distributed engine checkpoints training predictions)
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \

@@ -51,6 +51,16 @@ def opened(drawn) -> dataset.Dataset:
     return dataset.open_dataset(parameters.load("demo", {"data": str(drawn), "synthetic_lesions": LESIONS}))
 
 
+@pytest.fixture(scope="session")
+def task() -> tuple[np.ndarray, np.ndarray]:
+    """Seven colours, easily told apart: a store of 84 images of 32×32, and their labels."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(84) % 7
+    colours = rng.integers(30, 226, (7, 3))
+    store = colours[labels][:, None, None, :] + rng.integers(-20, 20, (84, 32, 32, 3))
+    return store.clip(0, 255).astype(np.uint8), labels
+
+
 def random_scores(seed: int, images: int, *, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, probabilities and lesion ids without any meaning."""
     rng = np.random.default_rng(seed)

@@ -12,12 +12,12 @@ def test_every_validation_and_test_image_gets_seven_probabilities(opened, tmp_pa
     split = opened.metadata[["image_id", "lesion_id"]].copy()
     split["part"] = np.array(["train", "validation", "test"])[np.arange(len(split)) % 3]
     model = models.build("mobilenet_v2", weights="none", classes=7, seed=0).eval()
-    table = predictions.predict(model, store, metadata=opened.metadata, split=split, batch_size=16)
+    table = predictions.predict(model, store, metadata=opened.metadata, split=split)
     expected = split[split.part != "train"].reset_index(drop=True)
     assert table[["image_id", "lesion_id", "part"]].equals(expected)
     assert list(table.dx) == list(opened.metadata.dx[split.part != "train"])
     assert predictions.check(table) is table
-    smaller = predictions.predict(model, store, metadata=opened.metadata, split=split, batch_size=5)
+    smaller = predictions.predict(model, store, metadata=opened.metadata, split=split)
     assert np.allclose(table[predictions.COLUMNS], smaller[predictions.COLUMNS], atol=1e-5)
 
 

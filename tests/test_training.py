@@ -1,21 +1,17 @@
+import multiprocessing
+import os
+import random
+import signal
+import time
+
 import numpy as np
 import pytest
 import torch
 
-from skinlesion import training
-from skinlesion.training import TrainingError
+from skinlesion import batches, checkpoints, engine, training
+from skinlesion.training import TrainingError, TrainingInterrupted
 
 TRAIN, VALIDATION = np.arange(0, 56), np.arange(56, 84)
-
-
-@pytest.fixture(scope="module")
-def task():
-    """Seven colours, easily told apart."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(84) % 7
-    colours = rng.integers(30, 226, (7, 3))
-    store = colours[labels][:, None, None, :] + rng.integers(-20, 20, (84, 32, 32, 3))
-    return store.clip(0, 255).astype(np.uint8), labels
 
 
 def run(task, parameters, folder, **update):
@@ -35,13 +31,35 @@ def run(task, parameters, folder, **update):
     return trained, lines
 
 
+def run_alone(task, parameters, folder, update):
+    """As a process of its own, to be killed."""
+    run(task, parameters, folder, **update)
+
+
 def same_weights(first, second):
     pairs = zip(first.model.state_dict().items(), second.model.state_dict().items(), strict=True)
     return all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
 
 
+def cut_after(monkeypatch, steps, act):
+    """Call `act` before the step that comes after so many."""
+    real, taken = engine.Engine.take_step, []
+
+    def step(self, *batch):
+        if len(taken) == steps:
+            act()
+        taken.append(1)
+        return real(self, *batch)
+
+    monkeypatch.setattr(engine.Engine, "take_step", step)
+
+
 class CutError(Exception):
-    """Stands for a process that is killed."""
+    """Stands for whatever ends a process."""
+
+
+def cut():
+    raise CutError
 
 
 def test_it_learns_and_says_one_line_an_epoch(task, tiny, tmp_path):
@@ -51,65 +69,132 @@ def test_it_learns_and_says_one_line_an_epoch(task, tiny, tmp_path):
     assert len(lines) == 6
     assert all("images/s" in line and "s left" in line for line in lines)
     assert list(trained.history.epoch) == [1, 2, 3, 4, 5, 6]
+    assert trained.history.learning_rate.tolist() == [tiny.learning_rate] * 6
     assert not trained.model.training
+    assert trained.engine["deterministic"] is True
 
 
-def test_two_runs_with_one_seed_are_one_run(task, tiny, tmp_path):
-    first, _ = run(task, tiny, tmp_path / "a")
-    second, _ = run(task, tiny, tmp_path / "b")
-    other, _ = run(task, tiny, tmp_path / "c", seed=1)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_runs_with_one_seed_are_one_run(task, tiny, tmp_path, precision):
+    first, _ = run(task, tiny, tmp_path / "a", precision=precision)
+    second, _ = run(task, tiny, tmp_path / "b", precision=precision)
+    other, _ = run(task, tiny, tmp_path / "c", precision=precision, seed=1)
     assert same_weights(first, second)
     assert not same_weights(first, other)
 
 
-def test_a_run_that_was_cut_off_ends_as_the_one_that_was_not(task, tiny, tmp_path, monkeypatch):
-    whole, _ = run(task, tiny, tmp_path / "whole", epochs=3)
-    real = training._train_epoch
+UPDATES = {
+    "the preprint's recipe": {"precision": "bfloat16"},
+    "every option": {
+        "ema_decay": 0.8,
+        "schedule": "cosine",
+        "warmup_epochs": 0.5,
+        "weighted_sampling": True,
+        "class_weighted_loss": True,
+        "store": "streaming",
+    },
+}
 
-    def cut(*arguments):
-        if arguments[6] == 1:
-            raise CutError
-        return real(*arguments)
 
-    monkeypatch.setattr(training, "_train_epoch", cut)
-    with pytest.raises(CutError):
-        run(task, tiny, tmp_path / "cut", epochs=3)
-    monkeypatch.setattr(training, "_train_epoch", real)
-    resumed, lines = run(task, tiny, tmp_path / "cut", epochs=3)
-    assert lines[0] == "resumed after epoch 1 of 3"
-    assert len(lines) == 3
+@pytest.mark.parametrize("update", UPDATES.values(), ids=UPDATES.keys())
+@pytest.mark.parametrize("steps", [3, 7, 11])  # in the first epoch, between two, in the second
+def test_a_run_that_was_cut_off_ends_as_the_one_that_was_not(task, tiny, tmp_path, monkeypatch, update, steps):
+    update = {**update, "epochs": 2, "checkpoint_seconds": 0.0}
+    whole, _ = run(task, tiny, tmp_path / "whole", **update)
+    with monkeypatch.context() as patch, pytest.raises(CutError):
+        cut_after(patch, steps, cut)
+        run(task, tiny, tmp_path / "cut", **update)
+    resumed, lines = run(task, tiny, tmp_path / "cut", **update)
+    wanted = {3: "after epoch 0 of 2, step 3", 7: "after epoch 1 of 2", 11: "after epoch 1 of 2, step 4"}
+    assert lines[0] == f"resumed {wanted[steps]}"
     assert same_weights(whole, resumed)
-    assert [sitting["first_epoch"] for sitting in resumed.sittings] == [1, 2]
+    timings = ["seconds", "images_per_second"]
+    assert whole.history.drop(columns=timings).equals(resumed.history.drop(columns=timings))
+    begun = [(sitting["first_epoch"], sitting["first_step"]) for sitting in resumed.sittings]
+    assert begun == [(1, 1), {3: (1, 4), 7: (2, 1), 11: (2, 5)}[steps]]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs kill -9")
+def test_a_process_killed_ten_times_at_random_ends_as_the_one_that_was_not(task, tiny, tmp_path):
+    update = {"epochs": 6, "checkpoint_seconds": 0.0}
+    whole, _ = run(task, tiny, tmp_path / "whole", **update)
+    folder = tmp_path / "killed"
+    state = folder / checkpoints.NAME
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["skinlesion.training"])
+    dice = random.Random(0)
+    within = 0
+    for _ in range(10):
+        before = state.stat().st_mtime_ns if state.exists() else None
+        process = context.Process(target=run_alone, args=(task, tiny, folder, update))
+        process.start()
+        while process.is_alive() and (state.stat().st_mtime_ns if state.exists() else None) == before:
+            time.sleep(0.005)
+        time.sleep(dice.uniform(0, 0.3))  # in a step, in validation, or while the state is written
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL  # it had not ended by itself
+        within += bool(torch.load(state, weights_only=True)["partial"])
+    assert within > 0
+    resumed, _ = run(task, tiny, folder, **update)
+    assert same_weights(whole, resumed)
+    assert len(resumed.sittings) == 11
+    assert [path.name for path in folder.iterdir()] == [checkpoints.NAME]  # and no half-written file is left
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_waits_for_the_step_saves_and_says_so(task, tiny, tmp_path, monkeypatch, number):
+    whole, _ = run(task, tiny, tmp_path / "whole")
+    handler = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        cut_after(patch, 9, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(TrainingInterrupted, match="interrupted in epoch 2 after step 3 of 7: the state is saved"):
+            run(task, tiny, tmp_path / "cut")
+    assert signal.getsignal(number) == handler
+    resumed, lines = run(task, tiny, tmp_path / "cut")
+    assert lines[0] == "resumed after epoch 1 of 2, step 3"
+    assert same_weights(whole, resumed)
 
 
 def test_a_finished_run_is_not_trained_again(task, tiny, tmp_path, monkeypatch):
     first, _ = run(task, tiny, tmp_path)
-    monkeypatch.setattr(training, "_train_epoch", None)
+    monkeypatch.setattr(engine.Engine, "take_step", None)
     again, _ = run(task, tiny, tmp_path)
     assert same_weights(first, again)
     assert again.history.equals(first.history)
-    assert again.sittings == first.sittings == [{"first_epoch": 1, "process": 0}]
+    assert again.sittings == first.sittings == [{"first_epoch": 1, "first_step": 1, "process": 0}]
 
 
-def test_another_recipe_starts_over_and_says_why(task, tiny, tmp_path):
+def test_another_recipe_starts_over_says_why_and_keeps_the_state_it_found(task, tiny, tmp_path):
     run(task, tiny, tmp_path)
     _, lines = run(task, tiny, tmp_path, learning_rate=0.0005)
-    assert lines[0] == "starting over: the checkpoint was made with other learning_rate"
+    assert lines[0] == (
+        "starting over: the checkpoint was made with other learning_rate (0.001, now 0.0005). "
+        "It is kept as state.other.pt"
+    )
     assert len(lines) == 3
-
-
-def test_a_damaged_checkpoint_is_refused_by_name(task, tiny, tmp_path):
-    (tmp_path / training.CHECKPOINT).write_bytes(b"no checkpoint")
-    with pytest.raises(TrainingError, match=r"the checkpoint state.pt is damaged .*delete it to start over"):
-        run(task, tiny, tmp_path)
+    (tmp_path / "state.other.pt").replace(tmp_path / checkpoints.NAME)
+    _, lines = run(task, tiny, tmp_path)
+    assert lines == ["resumed after epoch 2 of 2"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state_before(task, tiny, tmp_path, monkeypatch):
-    real = training._train_epoch
-    monkeypatch.setattr(training, "_train_epoch", lambda *given: (float("nan"), 0.1) if given[6] == 1 else real(*given))
-    with pytest.raises(TrainingError, match=r"the training loss of epoch 2 is nan: .*The state after epoch 1 is kept"):
-        run(task, tiny, tmp_path)
-    assert (tmp_path / training.CHECKPOINT).is_file()
+    real, taken = engine.Engine.take_step, []
+
+    def step(self, *batch):
+        taken.append(1)
+        return real(self, *batch) * (float("nan") if len(taken) == 10 else 1)
+
+    monkeypatch.setattr(engine.Engine, "take_step", step)
+    with pytest.raises(TrainingError, match=r"the training loss is nan in epoch 2, step 3: .* state before it is kept"):
+        run(task, tiny, tmp_path, checkpoint_seconds=0.0)
+    assert len(torch.load(tmp_path / checkpoints.NAME, weights_only=True)["partial"]["steps"]) == 2
+
+
+def test_a_loss_that_diverges_stops_the_run(task, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WINDOW", 5)
+    with pytest.raises(TrainingError, match=r"the training loss has stayed above 9\.7 for 5 steps in epoch \d, step"):
+        run(task, tiny, tmp_path, learning_rate=1.0, epochs=3)
 
 
 @pytest.mark.parametrize("selection", ["accuracy", "balanced_accuracy", "loss", "last"])
@@ -123,9 +208,17 @@ def test_the_epoch_is_selected_on_validation_as_the_study_says(task, tiny, tmp_p
         "last": 3,
     }
     assert trained.selected_epoch == wanted[selection]
-    scores = training.logits(trained.model, training.make_fetch(trained.model, task[0]), VALIDATION, 8)
+    source = batches.open_source(task[0], torch.device("cpu"))
+    scores = engine.logits(trained.model, source, VALIDATION)
     loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(task[1][VALIDATION]))
     assert float(loss) == pytest.approx(history.validation_loss[trained.selected_epoch], rel=1e-4)
+
+
+def test_averaged_weights_are_the_ones_that_are_scored_and_returned(task, tiny, tmp_path):
+    plain, _ = run(task, tiny, tmp_path / "plain")
+    averaged, _ = run(task, tiny, tmp_path / "averaged", ema_decay=0.9)
+    assert averaged.history.train_loss.tolist() == plain.history.train_loss.tolist()
+    assert not same_weights(plain, averaged)
 
 
 def test_parts_that_overlap_are_refused(task, tiny, tmp_path):
@@ -153,9 +246,3 @@ def test_a_last_batch_of_one_image_does_not_stop_batch_norm(task, tiny, tmp_path
         report=lambda line: None,
     )
     assert len(trained.history) == 1
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_device_that_is_not_there_is_refused(tiny):
-    with pytest.raises(TrainingError, match="this machine has no cuda device: set `device: auto`"):
-        training.choose_device(tiny.model_copy(update={"device": "cuda"}))

@@ -32,7 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("notebook", type=Path)
     report.add_argument("output", type=Path)
     report.set_defaults(run=_report)
-    for command in (check, report):
+    train = commands.add_parser("train", help="train without a notebook, on several devices under torchrun")
+    train.set_defaults(run=_train)
+    for command in (check, report, train):
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
@@ -74,6 +76,30 @@ def _report(options: argparse.Namespace) -> None:
     from skinlesion import reports  # as above
 
     reports.make(options.notebook, chosen, options.output)
+
+
+def _train(options: argparse.Namespace) -> None:
+    chosen = _load(options)
+    from skinlesion import dataset, distributed, images, runs, splits, training  # as above
+
+    distributed.start()
+    try:
+        run, ham = runs.Run(chosen), dataset.open_dataset(chosen)
+        split = run.read_csv("split.csv")
+        trained = training.train(
+            images.open_store(ham, size=chosen.image_size, cache=run.cache, resize=chosen.resize),
+            ham.labels,
+            train_rows=splits.rows(split, ham.metadata, "train"),
+            validation_rows=splits.rows(split, ham.metadata, "validation"),
+            parameters=chosen,
+            checkpoint=run.folder / "checkpoint",
+            fingerprint=images.fingerprint(ham, cache=run.cache),
+            record=runs.record(),
+        )
+        if distributed.rank() == 0:
+            print(f"epoch {trained.selected_epoch} is selected; notebook 03 takes it up from the checkpoint")
+    finally:
+        distributed.stop()
 
 
 def _index(options: argparse.Namespace) -> None:

@@ -52,15 +52,24 @@ class Parameters(BaseModel):
 
     # how it is trained
     learning_rate: float = Field(default=0.001, gt=0, le=1)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: float = Field(default=0.0, ge=0)
     batch_size: int = Field(default=32, ge=2)
     epochs: int = Field(default=25, ge=1)
     selection: Literal["accuracy", "balanced_accuracy", "loss", "last"] = "accuracy"
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    class_weighted_loss: bool = False
+    weighted_sampling: bool = False
+    focal_gamma: float = Field(default=0.0, ge=0, le=10)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     flip: bool = True
     rotation_degrees: float = Field(default=20.0, ge=0, le=180)
     zoom: float = Field(default=0.1, ge=0, lt=1)
     translation: float = Field(default=0.1, ge=0, lt=1)
     brightness: float = Field(default=0.1, ge=0, lt=1)
     contrast: float = Field(default=0.1, ge=0, lt=1)
+    saturation: float = Field(default=0.1, ge=0, lt=1)
+    hue: float = Field(default=0.02, ge=0, le=0.5)
 
     # how it is scored
     bootstrap_draws: int = Field(default=1000, ge=10)
@@ -68,6 +77,10 @@ class Parameters(BaseModel):
     # where and how it runs
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    deterministic: bool = True
+    compile: bool = False
+    store: Literal["auto", "resident", "streaming"] = "auto"
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
     galleries: bool = True
     cell_timeout_minutes: int = Field(default=30, ge=1)
     output: str = "reports"
@@ -84,6 +97,12 @@ class Parameters(BaseModel):
     def _kinds_of_split_exclude_each_other(self) -> Self:
         if self.leakage_arm and (self.folds or self.split_by != "lesion"):
             raise ValueError("leakage_arm needs `split_by: lesion` and no folds: both arms start from that split")
+        return self
+
+    @model_validator(mode="after")
+    def _warm_up_ends_before_training(self) -> Self:
+        if self.warmup_epochs >= self.epochs and self.warmup_epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}: it must be less than epochs, {self.epochs}")
         return self
 
     @property

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from skinlesion import training
+from skinlesion import batches, engine
 from skinlesion.dataset import DX
 
 COLUMNS = [f"p_{dx}" for dx in DX]
@@ -25,7 +25,6 @@ def predict(
     metadata: pd.DataFrame,
     split: pd.DataFrame,
     parts: tuple[str, ...] = ("validation", "test"),
-    batch_size: int = 128,
 ) -> pd.DataFrame:
     """Return the model's probabilities for the images of some parts of the split.
 
@@ -36,7 +35,8 @@ def predict(
         table's order; computed without augmentation in float32.
     """
     rows = np.flatnonzero(split.part.isin(parts).to_numpy())
-    scores = training.logits(model, training.make_fetch(model, store), rows, batch_size)
+    source = batches.open_source(store, next(model.parameters()).device)
+    scores = engine.logits(model, source, rows)
     table = split.iloc[rows].reset_index(drop=True)
     table.insert(3, "dx", metadata.dx.iloc[rows].to_numpy())
     table[COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()

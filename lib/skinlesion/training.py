@@ -1,12 +1,16 @@
-"""The training loop: reproducible from its seed, resumable after every epoch. It never sees the test part."""
+"""A run of training: epochs, selection on validation, and a record on disk that it can be resumed from.
+
+It never sees the test part.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import math
-import pickle
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from skinlesion import augmentation, files, models
+from skinlesion import checkpoints, distributed
 from skinlesion.dataset import DX
+from skinlesion.engine import Engine, TrainingError, choose_device, determinism, keep_memory, learning_rate, logits
 from skinlesion.parameters import Parameters
-
-CHECKPOINT = "state.pt"
-
-CODE = ("training.py", "models.py", "augmentation.py", "images.py")
-"""Modules whose change makes a checkpoint stale."""
 
 RECIPE = [
     "backbone",
@@ -36,24 +36,36 @@ RECIPE = [
     "folds",
     "leakage_arm",
     "learning_rate",
+    "schedule",
+    "warmup_epochs",
     "batch_size",
     "epochs",
     "selection",
+    "ema_decay",
+    "class_weighted_loss",
+    "weighted_sampling",
+    "focal_gamma",
+    "label_smoothing",
     "flip",
     "rotation_degrees",
     "zoom",
     "translation",
     "brightness",
     "contrast",
+    "saturation",
+    "hue",
 ]
 """Parameters that make up the recipe, as a report lists it."""
 
-NOT_TRAINING = {"study", "data", "bootstrap_draws", "galleries", "cell_timeout_minutes", "output", "cache"}
-"""Parameters that do not change what is learnt (the data itself is in the fingerprint)."""
+DIVERGED = 5.0
+"""A run has diverged when its loss stays above this many times the loss of guessing evenly."""
+
+WINDOW = 50
+"""Steps over which "stays" is meant; on a GPU, also how often the host looks at the losses."""
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says where it stopped and what to do."""
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C, or the system's request to end, came in; the state is saved."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +78,18 @@ class Trained:
         The network with the weights of the selected epoch, in evaluation mode.
     history
         One row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy,
-        validation_balanced_accuracy, learning_rate, seconds (all of the epoch), images_per_second
-        (its training part). Training figures are means over the augmented batches as they were trained.
+        validation_balanced_accuracy, learning_rate (of the last step), seconds (all of the epoch),
+        images_per_second (its training part). Training figures are means over the augmented batches as they
+        were trained; the validation loss is plain cross-entropy.
     selected_epoch
         The epoch chosen on validation, counted from one.
     device, precision
         What it ran on and in.
+    engine
+        What was on: determinism, compilation, CUDA graphs, processes, threads, where the store was.
     sittings
-        The records the caller gave, one for each process that trained an epoch, with its first epoch. A
-        run that was never cut off has one; a process that finds a finished run adds none.
+        The records the caller gave, one for each process that trained, with the epoch and the step it began
+        at. A run that was never cut off has one; a process that finds a finished run adds none.
     """
 
     model: nn.Module
@@ -82,35 +97,8 @@ class Trained:
     selected_epoch: int
     device: str
     precision: str
+    engine: dict[str, Any]
     sittings: list[dict[str, Any]]
-
-
-def choose_device(parameters: Parameters) -> torch.device:
-    """Return the device the parameters name; ``auto`` is CUDA where there is one, else the CPU.
-
-    Raises
-    ------
-    TrainingError
-        If the device named is not there.
-    """
-    if parameters.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[parameters.device]:
-        raise TrainingError(f"this machine has no {parameters.device} device: set `device: auto`")
-    return torch.device(parameters.device)
-
-
-def choose_precision(parameters: Parameters, device: torch.device) -> torch.dtype:
-    """Return the type of the forward pass; ``auto`` is bfloat16 where the hardware multiplies it natively."""
-    if parameters.precision != "auto":
-        return torch.bfloat16 if parameters.precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        native = device.type == "cpu" and probe is not None and probe()
-    return torch.bfloat16 if native else torch.float32
 
 
 def train(
@@ -127,8 +115,9 @@ def train(
 ) -> Trained:
     """Train the study's network, or finish a run that was cut off.
 
-    The order and the views of an epoch are functions of (seed, epoch, image), dropout of (seed, epoch);
-    the state is saved after each epoch. So a resumed run is the run it would have been.
+    The order and the views of an epoch are functions of (seed, epoch, image), dropout of (seed, step): there
+    is no state of a generator to lose. What has been learnt is saved after each epoch and every
+    ``checkpoint_seconds``, so a run that was killed goes on as the run it would have been.
 
     Parameters
     ----------
@@ -143,150 +132,197 @@ def train(
     fingerprint
         Of the data; with the rows, the parameters and the code it says which run a state belongs to.
     record
-        What is to be remembered of this process with the epochs it trains: time, commit, hardware.
+        What is to be remembered of this process with what it trains: time, commit, hardware.
     report
         Is given one line an epoch.
 
     Raises
     ------
     TrainingError
-        If the loss is not finite, the parts overlap, or the device is not there.
+        If the loss is not finite or diverges, naming epoch and step; if the parts overlap, or the device is
+        not there.
+    TrainingInterrupted
+        After Ctrl-C or SIGTERM, with the state of the last step saved.
+    skinlesion.checkpoints.CheckpointError
+        If the state on disk is damaged.
     """
     if np.intersect1d(train_rows, validation_rows).size:
         raise TrainingError("training and validation share images: draw the split again (notebook 02)")
     device = choose_device(parameters)
-    precision = choose_precision(parameters, device)
-    model = models.build(parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(model.parameters(), lr=parameters.learning_rate)
-    identity = _identity(parameters, fingerprint, train_rows, validation_rows, labels)
-    state = _load_state(checkpoint / CHECKPOINT, identity, report)
-    history: list[dict[str, float]] = []
-    best: dict[str, Any] = {"epoch": 0, "value": -math.inf, "weights": None}
-    sittings: list[dict[str, Any]] = []
-    if state:
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        history, best, sittings = state["history"], state["best"], state["sittings"]
-        report(f"resumed after epoch {len(history)} of {parameters.epochs}")
-    if len(history) < parameters.epochs:
-        sittings = [*sittings, {"first_epoch": len(history) + 1, **(record or {})}]
-    fetch = _fetcher(store, device)
-    target = torch.tensor(labels, device=device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for epoch in range(len(history), parameters.epochs):
-            start = time.perf_counter()
-            loss, accuracy = _train_epoch(
-                model, optimiser, fetch, target, train_rows, parameters, epoch, device, precision
+    keep_memory()
+    gpu = [device] if device.type == "cuda" else []
+    with determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
+        engine = Engine(store, labels, train_rows=train_rows, parameters=parameters, device=device)
+        run = _Run(engine, validation_rows, checkpoint, report if distributed.rank() == 0 else lambda line: None)
+        run.resume(checkpoints.identity(parameters, fingerprint, train_rows, validation_rows, labels), record)
+        while len(run.history) < parameters.epochs:
+            run.epoch()
+        return run.finish()
+
+
+class _Run:
+    """The epochs of one run, and their record on disk."""
+
+    def __init__(
+        self, engine: Engine, validation_rows: np.ndarray, folder: Path, report: Callable[[str], None]
+    ) -> None:
+        self.engine, self.rows, self.folder, self.report = engine, validation_rows, folder, report
+        self.parameters = engine.parameters
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {"epoch": 0, "value": -math.inf, "weights": None}
+        self.sittings: list[dict[str, Any]] = []
+        self.partial: dict[str, Any] = {}
+        self.identity: dict[str, str] = {}
+        self.saved = time.monotonic()
+
+    def resume(self, identity: dict[str, str], record: Mapping[str, Any] | None) -> None:
+        """Take up the state on disk, if it is this run's."""
+        self.identity = identity
+        state = checkpoints.load(self.folder, identity, self.report)
+        if state:
+            self.engine.load_state(state)
+            self.history, self.best, self.sittings = state["history"], state["best"], state["sittings"]
+            self.partial = state["partial"]
+            within = f", step {len(self.partial['steps'])}" if self.partial else ""
+            self.report(f"resumed after epoch {len(self.history)} of {self.parameters.epochs}{within}")
+        if len(self.history) < self.parameters.epochs:
+            begun = {"first_epoch": len(self.history) + 1, "first_step": len(self.partial.get("steps", ())) + 1}
+            self.sittings = [*self.sittings, {**begun, **(record or {})}]
+
+    def epoch(self) -> None:
+        """Train, validate and save one epoch, or what is left of it."""
+        epoch = len(self.history)
+        start = time.perf_counter()
+        drawn, parts = self.engine.draw(epoch)
+        if not parts:
+            raise TrainingError(f"{len(drawn.rows)} training images are too few to make a batch")
+        steps = torch.zeros(len(parts), 2, device=self.engine.device)
+        first = len(self.partial["steps"]) if self.partial else 0
+        before = self.partial["seconds"] if self.partial else 0.0
+        if first:
+            steps[:first] = self.partial["steps"].to(steps.device)
+        every = 1 if self.engine.device.type == "cpu" else WINDOW
+        bar = tqdm(total=len(parts), initial=first, desc=f"epoch {epoch + 1}", unit="batch", leave=False)
+        with _interruptions() as interrupted, bar:
+            for number, outcome in enumerate(self.engine.run(drawn, parts, epoch=epoch, first=first), first):
+                steps[number] = outcome
+                bar.update()
+                done = number + 1
+                if done % every == 0:
+                    self._check(epoch, steps[:done])
+                if interrupted() or time.monotonic() - self.saved >= self.parameters.checkpoint_seconds:
+                    self._check(epoch, steps[:done])
+                    spent = before + time.perf_counter() - start
+                    self._save(partial={"steps": steps[:done].cpu(), "seconds": spent})
+                if interrupted():
+                    raise TrainingInterrupted(
+                        f"interrupted in epoch {epoch + 1} after step {done} of {len(parts)}: the state is saved, "
+                        "run again to go on"
+                    )
+        losses_and_hits = self._check(epoch, steps)
+        trained = before + time.perf_counter() - start
+        sizes = np.array([part.stop - part.start for part in parts])
+        row: dict[str, float] = {
+            "epoch": epoch + 1,
+            "train_loss": float(losses_and_hits[:, 0] @ sizes / sizes.sum()),
+            "train_accuracy": float(losses_and_hits[:, 1].sum() / sizes.sum()),
+            **self._validate(),
+            "learning_rate": learning_rate(
+                self.parameters, step=(epoch + 1) * len(parts) - 1, steps_per_epoch=len(parts)
+            ),
+            "seconds": before + time.perf_counter() - start,
+            "images_per_second": float(sizes.sum() / trained),
+        }
+        self.history.append(row)
+        value = _score(row, self.parameters)
+        if value > self.best["value"] or self.parameters.selection == "last":
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.engine.scored.state_dict().items()}
+            self.best = {"epoch": epoch + 1, "value": value, "weights": weights}
+        self._save(partial={})
+        self.report(_line(self.history, self.parameters.epochs))
+
+    def finish(self) -> Trained:
+        """Return the selected epoch."""
+        model = self.engine.model
+        model.load_state_dict(self.best["weights"])
+        return Trained(
+            model=model.eval(),
+            history=pd.DataFrame(self.history),
+            selected_epoch=self.best["epoch"],
+            device=self.engine.device.type,
+            precision=str(self.engine.precision).removeprefix("torch."),
+            engine=self.engine.describe(),
+            sittings=self.sittings,
+        )
+
+    def _save(self, partial: dict[str, Any]) -> None:
+        self.partial = partial
+        if distributed.rank() == 0:
+            checkpoints.save(
+                self.folder,
+                self.identity,
+                **self.engine.state(),
+                history=self.history,
+                best=self.best,
+                sittings=self.sittings,
+                partial=partial,
             )
-            trained = time.perf_counter()
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the training loss of epoch {epoch + 1} is {loss}: the run stopped. The state after "
-                    f"epoch {epoch} is kept; a smaller `learning_rate` or `precision: float32` may help"
-                )
-            row = {"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy}
-            row |= _validate(model, fetch, target, validation_rows, parameters)
-            row["learning_rate"] = optimiser.param_groups[0]["lr"]
-            row["seconds"] = time.perf_counter() - start
-            row["images_per_second"] = len(train_rows) / (trained - start)
-            history.append(row)
-            value = _score(row, parameters)
-            if value > best["value"] or parameters.selection == "last":
-                weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-                best = {"epoch": epoch + 1, "value": value, "weights": weights}
-            _save_state(
-                checkpoint / CHECKPOINT,
-                identity=identity,
-                model=model.state_dict(),
-                optimiser=optimiser.state_dict(),
-                history=history,
-                best=best,
-                sittings=sittings,
-            )
-            report(_line(row, parameters.epochs))
-    model.load_state_dict(best["weights"])
-    name = str(precision).removeprefix("torch.")
-    return Trained(model.eval(), pd.DataFrame(history), best["epoch"], device.type, name, sittings)
+        self.saved = time.monotonic()
+
+    def _check(self, epoch: int, steps: Tensor) -> np.ndarray:
+        """Return loss and hits of the steps, float64 of shape (steps, 2), or stop the run."""
+        found = steps.double().cpu().numpy()
+        bad = np.flatnonzero(~np.isfinite(found[:, 0]))
+        limit = DIVERGED * math.log(len(DX))
+        if bad.size:
+            fault, step = f"the training loss is {found[bad[0], 0]}", bad[0] + 1
+        elif len(found) >= WINDOW and found[-WINDOW:, 0].mean() > limit:
+            fault, step = f"the training loss has stayed above {limit:.1f} for {WINDOW} steps", len(found)
+        else:
+            return found
+        raise TrainingError(
+            f"{fault} in epoch {epoch + 1}, step {step}: the run stopped. The last state before it is kept; a "
+            "smaller `learning_rate` or `precision: float32` may help"
+        )
+
+    def _validate(self) -> dict[str, float]:
+        model = self.engine.scored
+        rows = distributed.share(self.rows)
+        scores = distributed.gather(logits(model, self.engine.source, rows), len(self.rows))
+        wanted = torch.from_numpy(self.engine.labels[self.rows])
+        hit = scores.argmax(1) == wanted
+        recalls = [hit[wanted == k].float().mean() for k in wanted.unique()]
+        return {
+            "validation_loss": float(functional.cross_entropy(scores, wanted)),
+            "validation_accuracy": float(hit.float().mean()),
+            "validation_balanced_accuracy": float(torch.stack(recalls).mean()),
+        }
 
 
-@torch.no_grad()
-def logits(model: nn.Module, fetch: Callable[[Tensor], Tensor], rows: np.ndarray, batch: int) -> Tensor:
-    """Return the logits of some images, unaugmented and in float32: shape (len(rows), classes), on the CPU."""
-    was_training = model.training
-    model.eval()
-    parts = []
-    for part in tqdm(torch.from_numpy(rows).split(batch), desc="score", unit="batch", leave=False):
-        images = augmentation.normalise(augmentation.to_float(fetch(part)))
-        parts.append(model(images).float().cpu())
-    model.train(was_training)
-    return torch.cat(parts)
+@contextlib.contextmanager
+def _interruptions() -> Iterator[Callable[[], bool]]:
+    """Hold back Ctrl-C and SIGTERM until a step is over; yield a function that says whether one came in.
 
+    The second one is not held back. Where signals are not ours to handle (another thread, several processes)
+    they act as usual, and the state is that of the last save.
+    """
+    received: list[int] = []
+    before: dict[int, Any] = {}
 
-def make_fetch(model: nn.Module, store: np.ndarray) -> Callable[[Tensor], Tensor]:
-    """Return a function from rows to uint8 images on the model's device."""
-    return _fetcher(store, next(model.parameters()).device)
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
 
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        restore()
 
-def _fetcher(store: np.ndarray, device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type == "cpu":
-        return lambda rows: torch.from_numpy(store[rows.numpy()])
-    resident = torch.from_numpy(np.array(store)).to(device)
-    return lambda rows: resident[rows.to(device)]
-
-
-def _train_epoch(
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    fetch: Callable[[Tensor], Tensor],
-    target: Tensor,
-    rows: np.ndarray,
-    parameters: Parameters,
-    epoch: int,
-    device: torch.device,
-    precision: torch.dtype,
-) -> tuple[float, float]:
-    """Train one epoch; return its mean loss and accuracy."""
-    model.train()
-    torch.manual_seed(parameters.seed * 1_000_003 + epoch)  # dropout
-    uniform = augmentation.draw(parameters.seed, epoch, len(target))
-    generator = torch.Generator().manual_seed(parameters.seed * 1_000_003 + epoch)
-    order = torch.from_numpy(rows)[torch.randperm(len(rows), generator=generator)]
-    batches = [batch for batch in order.split(parameters.batch_size) if len(batch) > 1]  # batch norm
-    loss_sum = torch.zeros((), device=device)
-    correct = torch.zeros((), device=device)
-    for batch in tqdm(batches, desc=f"epoch {epoch + 1}", unit="batch", leave=False):
-        images = augmentation.augment(augmentation.to_float(fetch(batch)), uniform[batch], parameters)
-        wanted = target[batch.to(device)]
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
-            output = model(augmentation.normalise(images))
-            output = output[0] if isinstance(output, tuple) else output  # inception's second head
-        loss = functional.cross_entropy(output.float(), wanted)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        loss_sum += loss.detach() * len(batch)
-        correct += (output.detach().argmax(1) == wanted).sum()
-    seen = sum(len(batch) for batch in batches)
-    return float(loss_sum) / seen, float(correct) / seen
-
-
-def _validate(
-    model: nn.Module,
-    fetch: Callable[[Tensor], Tensor],
-    target: Tensor,
-    rows: np.ndarray,
-    parameters: Parameters,
-) -> dict[str, float]:
-    scores = logits(model, fetch, rows, 4 * parameters.batch_size)
-    wanted = target.cpu()[torch.from_numpy(rows)]
-    hit = scores.argmax(1) == wanted
-    recalls = [hit[wanted == k].float().mean() for k in wanted.unique()]
-    return {
-        "validation_loss": float(functional.cross_entropy(scores, wanted)),
-        "validation_accuracy": float(hit.float().mean()),
-        "validation_balanced_accuracy": float(torch.stack(recalls).mean()),
-    }
+    if threading.current_thread() is threading.main_thread() and not distributed.active():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        restore()
 
 
 def _score(row: dict[str, float], parameters: Parameters) -> float:
@@ -295,51 +331,13 @@ def _score(row: dict[str, float], parameters: Parameters) -> float:
     return row[f"validation_{parameters.selection}"] * (-1 if parameters.selection == "loss" else 1)
 
 
-def _line(row: dict[str, float], epochs: int) -> str:
-    left = (epochs - row["epoch"]) * row["seconds"]
+def _line(history: list[dict[str, float]], epochs: int) -> str:
+    row = history[-1]
+    left = (epochs - row["epoch"]) * float(np.mean([each["seconds"] for each in history]))
     return (
         f"epoch {row['epoch']:>3.0f}/{epochs}  "
         f"train: loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}  "
         f"validation: loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.3f}  "
-        f"lr {row['learning_rate']:g}  {row['images_per_second']:.0f} images/s  "
+        f"lr {row['learning_rate']:.3g}  {row['images_per_second']:.0f} images/s  "
         f"{row['seconds']:.0f} s, {left:.0f} s left"
     )
-
-
-def _identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> dict[str, str]:
-    """Say which run a state belongs to: each entry on its own, so that a difference can be named."""
-    chosen = parameters.model_dump(exclude=NOT_TRAINING)
-    weights = files.resolve(parameters.weights)
-    chosen["weights"] = files.sha256(weights) if weights.is_file() else parameters.weights
-    rows = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
-    code = files.sha256(*(Path(__file__).with_name(name) for name in CODE))
-    return {
-        **{key: str(value) for key, value in chosen.items()},
-        "data": fingerprint,
-        "split": rows,
-        "code": code,
-        "torch": str(torch.__version__),
-    }
-
-
-def _save_state(path: Path, **state: Any) -> None:
-    with files.atomic(path) as temporary:
-        torch.save(state, temporary)
-
-
-def _load_state(path: Path, identity: dict[str, str], report: Callable[[str], None]) -> dict[str, Any] | None:
-    """Return the saved state if it belongs to this run; say why not if it does not."""
-    if not path.is_file():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        other = state["identity"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"the checkpoint {files.shown(path)} is damaged ({str(error).splitlines()[0]}): delete it to start over"
-        ) from error
-    differing = sorted(key for key in identity if identity[key] != other.get(key))
-    if differing:
-        report(f"starting over: the checkpoint was made with other {', '.join(differing)}")
-        return None
-    return state

@@ -1,0 +1,82 @@
+import pickle
+
+import pytest
+import torch
+
+from skinlesion import checkpoints
+from skinlesion.checkpoints import CheckpointError
+
+MINE = {"learning_rate": "0.001", "data": "a" * 64, "code": "b" * 64}
+
+
+def load(folder, identity=MINE):
+    lines = []
+    return checkpoints.load(folder, identity, lines.append), lines
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    checkpoints.save(tmp_path, MINE, weights=torch.arange(3))
+    state, lines = load(tmp_path)
+    assert state["weights"].tolist() == [0, 1, 2]
+    assert lines == []
+
+
+def test_where_there_is_none_there_is_none(tmp_path):
+    assert load(tmp_path / "nowhere") == (None, [])
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("a checkpoint ran code",))
+
+
+@pytest.mark.parametrize("content", ["noise", "cut", "code", "foreign"])
+def test_a_damaged_or_foreign_file_is_refused_by_name_and_left_where_it_is(tmp_path, content, capsys):
+    path = tmp_path / checkpoints.NAME
+    checkpoints.save(tmp_path, MINE, weights=torch.arange(1000))
+    if content == "noise":
+        path.write_bytes(b"no checkpoint")
+    elif content == "cut":
+        path.write_bytes(path.read_bytes()[:2000])
+    elif content == "code":
+        path.write_bytes(pickle.dumps(Payload(), protocol=2))
+    else:
+        torch.save({"model": {}}, path)  # of another program
+    with pytest.raises(
+        CheckpointError, match=r"the checkpoint state.pt is damaged or not of .*delete it to start over"
+    ):
+        load(tmp_path)
+    assert path.exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_the_state_of_another_run_is_set_aside_and_every_difference_is_named(tmp_path):
+    checkpoints.save(tmp_path, MINE)
+    state, lines = load(tmp_path, {**MINE, "learning_rate": "0.1", "data": "c" * 64})
+    assert state is None
+    assert lines == [
+        "starting over: the checkpoint was made with other data, learning_rate (0.001, now 0.1). "
+        "It is kept as state.other.pt"
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.other.pt"]
+
+
+def test_half_written_files_of_killed_processes_are_removed(tmp_path):
+    (tmp_path / f".{checkpoints.NAME}.123.tmp").write_bytes(b"half")
+    checkpoints.save(tmp_path, MINE)
+    load(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoints.NAME]
+
+
+def test_all_that_changes_what_is_learnt_is_in_the_identity(tiny, task):
+    mine = checkpoints.identity(tiny, "data", task[1])
+    for update in ({"seed": 1}, {"hue": 0.1}, {"ema_decay": 0.9}, {"batch_size": 5}, {"deterministic": False}):
+        other = checkpoints.identity(tiny.model_copy(update=update), "data", task[1])
+        assert {key for key in mine if mine[key] != other[key]} == set(update)
+    assert checkpoints.identity(tiny, "other", task[1]) != mine
+    assert checkpoints.identity(tiny, "data", task[1][:-1]) != mine
+
+
+def test_what_only_says_where_and_how_is_not(tiny, task):
+    other = tiny.model_copy(update={"store": "streaming", "checkpoint_seconds": 1.0, "galleries": False})
+    assert checkpoints.identity(other, "data", task[1]) == checkpoints.identity(tiny, "data", task[1])

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from skinlesion import augmentation, batches, engine
+from skinlesion.engine import Engine, TrainingError
+
+CPU = torch.device("cpu")
+TRAIN = np.arange(56)
+
+
+def make(task, parameters, **update):
+    chosen = parameters.model_copy(update={"batch_size": 8, **update})
+    return Engine(*task, train_rows=TRAIN, parameters=chosen, device=CPU)
+
+
+def train_epoch(made, epoch=0):
+    drawn, parts = made.draw(epoch)
+    return torch.stack(list(made.run(drawn, parts, epoch=epoch)))
+
+
+def test_one_step_is_the_step_of_a_plain_loop(task, tiny):
+    """The reference is torch alone: its layers, its loss, its optimiser."""
+    made = make(task, tiny, precision="float32")
+    drawn, parts = made.draw(0)
+    plain = torchvision.models.mobilenet_v2(num_classes=7)
+    plain.load_state_dict(made.model.state_dict())
+    plain.train().to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(plain.parameters(), lr=tiny.learning_rate)
+    for number, (part, outcome) in enumerate(zip(parts, made.run(drawn, parts, epoch=0), strict=True)):
+        pixels = torch.from_numpy(task[0][drawn.rows[part].numpy()])
+        views = augmentation.augment(augmentation.to_float(pixels), drawn.uniform[part], tiny)
+        torch.manual_seed(engine._seed(tiny.seed, number, 0))
+        loss = torch.nn.functional.cross_entropy(
+            plain(augmentation.normalise(views)), torch.from_numpy(task[1])[drawn.rows[part]]
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        # Adam's first steps have the size of the rate whatever the gradient: rounding is then blown up.
+        assert float(outcome[0]) == pytest.approx(loss.item(), rel=1e-5 if number == 0 else 0.01)
+        if number == 2:
+            break
+
+
+def test_streaming_and_resident_train_to_the_same_weights(task, tiny):
+    first, second = make(task, tiny, store="resident"), make(task, tiny, store="streaming")
+    assert isinstance(second.source, batches.Streaming)
+    assert torch.equal(train_epoch(first), train_epoch(second))
+    assert all(torch.equal(a, b) for a, b in zip(first.tensors(), second.tensors(), strict=True))
+
+
+@pytest.mark.parametrize("update", [{}, {"ema_decay": 0.9}, {"precision": "bfloat16"}])
+def test_the_rehearsal_of_a_graph_learns_nothing(task, tiny, update):
+    """What a GPU does before it captures a step, and after a resume in the middle of an epoch."""
+    with engine.determinism(True):
+        first, second = make(task, tiny, **update), make(task, tiny, **update)
+        for epoch in range(2):
+            wanted = train_epoch(first, epoch)
+            drawn, parts = second.draw(epoch)
+            pixels = torch.from_numpy(task[0][drawn.rows[parts[0]].numpy()])
+            batch = pixels, drawn.uniform[parts[0]], torch.from_numpy(task[1])[drawn.rows[parts[0]]]
+            engine.rehearse(second, batch, 8)
+            assert torch.equal(train_epoch(second, epoch), wanted)
+    assert all(torch.equal(a, b) for a, b in zip(first.tensors(), second.tensors(), strict=True))
+
+
+def test_every_tensor_of_the_optimiser_stays_where_it_is(task, tiny):
+    """A captured step writes to addresses: none may be replaced while it is replayed."""
+    made = make(task, tiny, ema_decay=0.9)
+    train_epoch(made, 0)
+    before = [tensor.data_ptr() for tensor in made.tensors()]
+    train_epoch(made, 1)
+    assert [tensor.data_ptr() for tensor in made.tensors()] == before
+    assert made.optimiser.param_groups[0]["lr"] is made.rate
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_large", "efficientnet_b0", "resnet18", "inception_v3"])
+def test_other_backbones_train(task, tiny, backbone):
+    store, labels = task
+    if backbone == "inception_v3":  # its second head needs about 299 pixels
+        store = store.repeat(10, axis=1).repeat(10, axis=2)
+    made = make((store, labels), tiny, backbone=backbone)
+    drawn, parts = made.draw(0)
+    outcome = torch.stack(list(made.run(drawn, parts[:2], epoch=0)))
+    assert torch.isfinite(outcome).all()
+    assert engine.logits(made.model, made.source, np.arange(4)).shape == (4, 7)
+
+
+def test_averaged_weights_are_the_exponential_average(task, tiny):
+    made = make(task, tiny, ema_decay=0.75)
+    wanted = made.model.classifier[1].weight.detach().clone()
+    drawn, parts = made.draw(0)
+    for _ in made.run(drawn, parts, epoch=0):
+        wanted = 0.75 * wanted + 0.25 * made.model.classifier[1].weight.detach()
+    assert torch.allclose(made.scored.classifier[1].weight, wanted, atol=1e-6)
+    assert made.scored is not made.model
+    assert torch.equal(made.scored.features[0][1].running_var, made.model.features[0][1].running_var)
+
+
+def test_each_imbalance_option_reaches_the_loss(task, tiny):
+    first = {name: float(train_epoch(make(task, tiny, **update))[0, 0]) for name, update in OPTIONS.items()}
+    assert first["focal"] < first["plain"]
+    assert len(set(first.values())) == len(OPTIONS)
+
+
+OPTIONS = {
+    "plain": {},
+    "focal": {"focal_gamma": 2.0},
+    "smoothing": {"label_smoothing": 0.2},
+    "sampling": {"weighted_sampling": True},
+}
+
+
+def test_class_weights_are_of_the_training_part(task, tiny):
+    store, labels = task
+    rare = np.flatnonzero(labels != 3)[:48]  # class 3 is in no training image
+    chosen = tiny.model_copy(update={"class_weighted_loss": True, "batch_size": 8})
+    made = Engine(store, labels, train_rows=rare, parameters=chosen, device=CPU)
+    assert made.weights[3] == 0
+    assert made.weights[torch.from_numpy(labels[rare])].mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("update", "wanted"),
+    [
+        ({}, [1, 1, 1, 1]),
+        ({"warmup_epochs": 1.0}, [0.1, 1, 1, 1]),
+        ({"schedule": "cosine"}, [1, 0.5, 0.5 * (1 + np.cos(np.pi * 0.975)), 0]),
+        ({"schedule": "cosine", "warmup_epochs": 2.0}, [0.05, 1, 0.5 * (1 + np.cos(np.pi * 19 / 20)), 0]),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(tiny, update, wanted):
+    chosen = tiny.model_copy(update={"epochs": 4, "learning_rate": 0.001, **update})
+    rates = [engine.learning_rate(chosen, step=step, steps_per_epoch=10) for step in (0, 20, 39, 40)]
+    assert rates == pytest.approx([0.001 * factor for factor in wanted], abs=1e-9)
+
+
+def test_determinism_is_switched_on_and_back(tiny):
+    with engine.determinism(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.deterministic
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_memory_is_kept_where_the_allocator_can():
+    assert engine.keep_memory() in (True, False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_refused(tiny):
+    with pytest.raises(TrainingError, match="this machine has no cuda device: set `device: auto`"):
+        engine.choose_device(tiny.model_copy(update={"device": "cuda"}))
