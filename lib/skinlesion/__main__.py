@@ -48,8 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (data, verify):
         command.add_argument("--dataset", default="ham10000", choices=["ham10000", "isic2018_test"])
         command.add_argument("folder", type=Path)
-    bench = commands.add_parser("bench", help="measure decoding")
+    bench = commands.add_parser("bench", help="measure decoding and training beside plain loops")
     bench.add_argument("--data", type=Path, help="a folder with HAM10000; without it that part is not measured")
+    bench.add_argument("--weights", default="none", help="starting weights of the paper study")
     bench.set_defaults(run=_bench)
     readme = commands.add_parser("readme", help="put the results of the runs on real data into README.md")
     readme.set_defaults(run=_readme)
@@ -130,7 +131,9 @@ def _check_data(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from skinlesion import benchmarks, files  # as above
 
-    benchmarks.decoding(files.ROOT / "reports" / "benchmarks", data=options.data)
+    output = files.ROOT / "reports" / "benchmarks"
+    benchmarks.training(output, data=options.data, weights=options.weights)
+    benchmarks.decoding(output, data=options.data)
 
 
 def _readme(options: argparse.Namespace) -> None:
