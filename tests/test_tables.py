@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from skinlesion import files, tables
 
@@ -25,10 +26,12 @@ def test_two_levels_of_columns_become_one():
     assert "images: train" in tables.show(frame, caption="").to_html()
 
 
-def test_the_readme_shows_what_the_committed_reports_say():
+@pytest.mark.parametrize("block", tables.BLOCKS)
+def test_the_readme_shows_what_the_committed_reports_say(block):
     readme = (files.ROOT / "README.md").read_text()
-    shown = readme.partition(tables.RESULTS[0])[2].partition(tables.RESULTS[1])[0].strip()
-    assert shown == tables.results(files.ROOT / "reports"), "run `make readme`"
+    start, end = tables.markers(block)
+    shown = readme.partition(start)[2].partition(end)[0].strip()
+    assert shown == tables.BLOCKS[block](files.ROOT / "reports"), "run `make readme`"
 
 
 def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
@@ -46,8 +49,9 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
         leakage = {"image": {"all": {"fraction": 0.25}, "mel": {"fraction": 0.75}}}
         files.write_json(run / "preprocessing.json", {"leakage": leakage})
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{tables.RESULTS[0]}\nold\n{tables.RESULTS[1]}\nafter\n")
-    tables.write_results(readme, tmp_path)
+    start, end = tables.markers("results")
+    readme.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    tables.write_blocks(readme, tmp_path)
     text = readme.read_text()
     assert "0.500 (0.400–0.600)" in text
     assert "1.5 min on an abacus" in text
@@ -70,3 +74,23 @@ def test_the_extremes_of_the_subgroups_are_named_or_said_to_be_none():
     assert "lowest for sex **male** (0.700 (0.600–0.800), 30 images)" in sentence
     assert "highest for sex **female**" in sentence
     assert tables.extremes(groups.iloc[2:], "accuracy") == "No group has enough images to be scored."
+
+
+def test_speeds_are_those_of_the_benchmark_and_what_was_not_measured_is_said(tmp_path):
+    assert tables.speeds(tmp_path) == "Not measured yet."
+    rows = {
+        "benchmark": ["throughput", "throughput", "start-up"],
+        "method": ["a loop", "the engine", "imports"],
+        "images_per_second": [20.0, np.nan, np.nan],
+        "times": [1.0, np.nan, np.nan],
+        "peak_memory_mb": [1500.0, np.nan, np.nan],
+        "note": ["", "not measured: no compiler", ""],
+    }
+    files.write_csv(tmp_path / "benchmarks" / "training.csv", pd.DataFrame(rows))
+    facts = {"environment": {"hardware": "an abacus"}, "repeats": 3}
+    files.write_json(tmp_path / "benchmarks" / "training.json", facts)
+    text = tables.speeds(tmp_path)
+    assert "a loop | 20 | 1.00 | 1.5 GB" in text
+    assert "the engine | not measured: no compiler" in text
+    assert "imports" not in text
+    assert text.endswith("an abacus; medians of 3 turns.")

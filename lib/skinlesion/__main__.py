@@ -139,7 +139,7 @@ def _bench(options: argparse.Namespace) -> None:
 def _readme(options: argparse.Namespace) -> None:
     from skinlesion import files, tables  # as above
 
-    tables.write_results(files.ROOT / "README.md", files.ROOT / "reports")
+    tables.write_blocks(files.ROOT / "README.md", files.ROOT / "reports")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def decoding(output: Path, *, data: Path | None = None, count: int = 1000, repea
     pandas.DataFrame
         input, method, images, seconds (median), images_per_second, times_the_loop, peak_memory_mb.
     """
+    facts = {"measured": runs.now(), "source": runs.source(), "environment": runs.environment()}
     with tempfile.TemporaryDirectory() as temporary:
         drawn = Path(temporary)
         mean_bytes = draw_originals(drawn, count)
@@ -71,8 +72,7 @@ def decoding(output: Path, *, data: Path | None = None, count: int = 1000, repea
         rows = [row for name, folder in inputs.items() for row in _compare(name, folder, repeats)]
     table = pd.DataFrame(rows)
     files.write_csv(output / "decoding.csv", table)
-    hardware = {"measured": runs.now(), "source": runs.source(), "environment": runs.environment()}
-    files.write_json(output / "decoding.json", {**hardware, "repeats": repeats, "rows": rows})
+    files.write_json(output / "decoding.json", {**facts, "repeats": repeats, "rows": rows})
     print(table.round(2).to_string(index=False))
     return table
 
@@ -241,6 +241,7 @@ def training(
         benchmark, method, images_per_second, seconds, times (the speed of the first method of the benchmark),
         peak_memory_mb, device_memory_mb, note.
     """
+    facts = {"measured": runs.now(), "source": runs.source(), "environment": runs.environment()}
     on_gpu = torch.cuda.is_available()
     steps = steps or (300 if on_gpu else 15)
     with tempfile.TemporaryDirectory() as temporary:
@@ -255,7 +256,6 @@ def training(
         ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     files.write_csv(output / "training.csv", table)
-    facts = {"measured": runs.now(), "source": runs.source(), "environment": runs.environment()}
     settings = {"images": count, "steps": steps, "batch": BATCH, "side": side, "repeats": repeats}
     files.write_json(output / "training.json", {**facts, **settings, "rows": table.to_dict("records")})
     print(table.round(2).fillna("").to_string(index=False))

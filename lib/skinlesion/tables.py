@@ -78,10 +78,6 @@ def extremes(groups: pd.DataFrame, score: str) -> str:
     return f"{score.replace('_', ' ').capitalize()} is lowest for {ends[0]} and highest for {ends[1]}."
 
 
-RESULTS = ("<!-- results: made by `make readme` -->", "<!-- end of results -->")
-"""The lines of README.md between which the results stand."""
-
-
 def results(folder: Path) -> str:
     """Return the test scores of every run on real data in `folder` as a Markdown table.
 
@@ -127,11 +123,42 @@ def results(folder: Path) -> str:
     return head + "\n".join(rows) + leaked
 
 
-def write_results(readme: Path, folder: Path) -> None:
-    """Put :func:`results` into a README, between its two marker lines."""
-    before, _, rest = readme.read_text(encoding="utf-8").partition(RESULTS[0])
-    after = rest.partition(RESULTS[1])[2]
-    files.write_text(readme, f"{before}{RESULTS[0]}\n\n{results(folder)}\n\n{RESULTS[1]}{after}")
+def speeds(folder: Path) -> str:
+    """Return the training speeds of ``benchmarks/training.csv`` in `folder` as a Markdown table."""
+    path = folder / "benchmarks" / "training.csv"
+    if not path.is_file():
+        return "Not measured yet."
+    table = pd.read_csv(path).query("benchmark == 'throughput'")
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    rows = [
+        f"{row.method} | {row.note}"
+        if pd.isna(row.images_per_second)
+        else f"{row.method} | {row.images_per_second:.0f} | {row.times:.2f} | {row.peak_memory_mb / 1000:.1f} GB"
+        for row in table.itertuples()
+    ]
+    head = "method | images per second | times the first | peak memory\n--- | --- | --- | ---\n"
+    where = f"\n\n{facts['environment']['hardware']}; medians of {facts['repeats']} turns."
+    return head + "\n".join(rows) + where
+
+
+BLOCKS = {"results": results, "speeds": speeds}
+"""What README.md shows of the reports, and what makes each."""
+
+
+def markers(block: str) -> tuple[str, str]:
+    """Return the lines of README.md between which a block stands."""
+    return f"<!-- {block}: made by `make readme` -->", f"<!-- end of {block} -->"
+
+
+def write_blocks(readme: Path, folder: Path) -> None:
+    """Put every one of :data:`BLOCKS` into a README, between its two marker lines."""
+    text = readme.read_text(encoding="utf-8")
+    for block, make in BLOCKS.items():
+        start, end = markers(block)
+        before, found, rest = text.partition(start)
+        if found:
+            text = f"{before}{start}\n\n{make(folder)}\n\n{end}{rest.partition(end)[2]}"
+    files.write_text(readme, text)
 
 
 def median(values: np.ndarray, *, digits: int = 2) -> str:
