@@ -117,6 +117,7 @@ class Engine:
         self.optimiser = torch.optim.Adam(
             self.model.parameters(), lr=self.rate, fused=True, capturable=device.type == "cuda"
         )
+        self.graphs = device.type == "cuda" and not distributed.active()
         self._replay: _Replay | None = None
 
     @property
@@ -161,8 +162,7 @@ class Engine:
         number
             Of the step in the whole run: with the seed it decides what dropout drops.
         """
-        graphs = self.device.type == "cuda" and not distributed.active()
-        if graphs and self._replay is None and images == self.parameters.batch_size:
+        if self.graphs and self._replay is None and images == self.parameters.batch_size:
             self._replay = _Replay(self, (pixels, uniform, target), images)
         torch.manual_seed(_seed(self.parameters.seed, number, distributed.rank()))
         if self._replay is not None and images == self.parameters.batch_size:
@@ -228,7 +228,7 @@ class Engine:
         return {
             "deterministic": self.parameters.deterministic,
             "compile": self.parameters.compile,
-            "cuda_graphs": self._replay is not None,
+            "cuda_graphs": self.graphs,
             "store": type(self.source).__name__.lower(),
             "processes": distributed.world_size(),
             "threads": torch.get_num_threads(),
