@@ -82,11 +82,12 @@ $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_train
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation)
+    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation calibration decisions conformal comparison)
 	$(page)
 
 $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation)
+    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation models masks inspection subgroups doubt saliency \
+    robustness features)
 	$(page)
 
 reports/index.html: $(PAGES) lib/skinlesion/reports.py $(wildcard lib/skinlesion/template/*)

@@ -34,12 +34,13 @@ def test_torch_and_torchvision_are_one_pair():
     assert "+" not in torch + torchvision  # a local build is not what PyPI has
 
 
-def test_conda_users_get_the_locked_versions():
+def test_conda_users_get_python_and_make_and_the_lock_from_make():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    assert pip == ["-r requirements.lock"]
-    others = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
-    assert {re.split("[=<>]", entry)[0] for entry in others} == {"python", "make", "pip"}  # nothing beside the lock
-    (python,) = [entry.removeprefix("python=") for entry in others if entry.startswith("python=")]
+    assert {re.split("[=<>]", entry)[0] for entry in environment["dependencies"]} == {"python", "make"}
+    (python,) = [entry.removeprefix("python=") for entry in environment["dependencies"] if "python" in entry]
     lowest = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert tuple(map(int, python.split("."))) >= tuple(map(int, lowest.split(".")))
+
+
+def test_opencv_is_there_once():
+    assert {name for name in locked() if name.startswith("opencv")} == {"opencv-python-headless"}

@@ -1,12 +1,14 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import random_predictions, random_scores
+from conftest import random_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from skinlesion import evaluation, predictions
+from skinlesion import evaluation
 from skinlesion.dataset import DX
 
 SEEDS = st.integers(0, 10_000)
@@ -23,6 +25,11 @@ def test_headline_agrees_with_scikit_learn(seed, images, sharpness):
     assert ours.balanced_accuracy == pytest.approx(recalls)
     assert ours.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro", zero_division=0))
     assert ours.weighted_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="weighted", zero_division=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of one class only, where kappa is not a number
+        kappa = metrics.cohen_kappa_score(labels, predicted)
+    assert ours.kappa == pytest.approx(kappa, nan_ok=True)
+    assert ours.mcc == pytest.approx(metrics.matthews_corrcoef(labels, predicted))
     assert ours.loss == pytest.approx(metrics.log_loss(labels, probabilities, labels=range(7)), rel=1e-6)
 
 
@@ -51,6 +58,29 @@ def test_auc_agrees_with_scikit_learn_with_weights_and_ties(seed, images, coarse
 
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
+def test_average_precision_agrees_with_scikit_learn_with_weights_and_ties(seed):
+    labels, probabilities, _ = random_scores(seed, 60)
+    probabilities = probabilities.round(1) if seed % 2 else probabilities  # ties
+    weights = np.random.default_rng(seed).integers(0, 4, (3, 60)).astype(float)
+    ours = evaluation.average_precision(labels, probabilities, weights)
+    for draw, k in np.ndindex(3, 7):
+        drawn = weights[draw] > 0
+        if not (labels[drawn] == k).any():
+            assert np.isnan(ours[draw, k])
+        else:
+            theirs = metrics.average_precision_score(
+                labels[drawn] == k, probabilities[drawn, k], sample_weight=weights[draw][drawn]
+            )
+            assert ours[draw, k] == pytest.approx(theirs)
+    assert np.allclose(
+        evaluation.average_precision(labels, probabilities),
+        evaluation.average_precision(labels, probabilities, np.ones((1, 60)))[0],
+        equal_nan=True,
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS)
 def test_per_class_agrees_with_scikit_learn(seed):
     labels, probabilities, _ = random_scores(seed, 50)
     ours = evaluation.per_class(labels, probabilities).value.unstack("score")
@@ -59,6 +89,9 @@ def test_per_class_agrees_with_scikit_learn(seed):
     for score, values in zip(("precision", "recall", "f1"), theirs[:3], strict=True):
         assert np.allclose(ours.loc[list(DX), score][present], values[present])
     assert ours.loc[list(DX), "f1"][~present].isna().all()
+    for k in np.flatnonzero(present):
+        specificity = metrics.recall_score(labels != k, probabilities.argmax(1) != k)
+        assert ours.specificity[DX[k]] == pytest.approx(specificity)
 
 
 def test_a_bootstrap_draw_is_the_score_of_the_drawn_lesions():
@@ -136,19 +169,3 @@ def test_mistakes_and_pairs_are_counted_by_hand():
     assert list(wrong.p_true) == [0.02, 0.02, 0.02]
     pairs = evaluation.confused_pairs(wrong, cases.dx.value_counts())
     assert pairs.iloc[0].tolist() == ["mel", "nv", 2, pytest.approx(0.85), 1.0]
-
-
-def test_a_small_subgroup_has_counts_and_no_score():
-    table = random_predictions(200)
-    table["sex"] = np.where(np.arange(200) < 15, "female", "male")
-    groups = evaluation.subgroups(
-        table, table[predictions.COLUMNS].to_numpy(), columns=["sex"], draws=50, seed=0
-    ).set_index("group")
-    assert groups.images.to_dict() == {"female": 15, "male": 185}
-    assert np.isnan(groups.accuracy["female"])
-    assert groups.accuracy_low["male"] < groups.accuracy["male"] < groups.accuracy_high["male"]
-
-
-def test_every_age_has_a_band():
-    bands = evaluation.age_bands(pd.Series([0.0, 19, 20, 85, np.nan]))
-    assert list(bands) == ["0-19", "0-19", "20-39", "80+", "unknown"]

@@ -5,7 +5,19 @@ import pandas as pd
 import pytest
 from conftest import random_predictions, random_scores
 
-from skinlesion import dataset, evaluation, figures, predictions, splits
+from skinlesion import (
+    calibration,
+    comparison,
+    conformal,
+    dataset,
+    decisions,
+    evaluation,
+    figures,
+    predictions,
+    saliency,
+    splits,
+    subgroups,
+)
 
 HISTORY = pd.DataFrame(
     {
@@ -30,8 +42,13 @@ def wrong():
 
 def groups():
     table = random_predictions(100).assign(sex="male")
-    table.loc[:10, "sex"] = "female"
-    return evaluation.subgroups(table, table[predictions.COLUMNS].to_numpy(), columns=["sex"], draws=20, seed=0)
+    table.loc[:40, "sex"] = "female"
+    bootstrap = evaluation.Bootstrap.draw(table.lesion_id.to_numpy(), draws=20, seed=0)
+    return subgroups.scores(table, table[predictions.COLUMNS].to_numpy(), columns=["sex"], bootstrap=bootstrap)
+
+
+def bootstrap():
+    return evaluation.Bootstrap.draw(random_scores(0, 60)[2], draws=20, seed=0)
 
 
 def draw(name, opened, tiny):
@@ -60,6 +77,63 @@ def draw(name, opened, tiny):
         "confused_pairs": lambda: figures.confused_pairs(evaluation.confused_pairs(mistakes, table.dx.value_counts())),
         "confidence": lambda: figures.confidence(probabilities.argmax(1) == labels, probabilities.max(1)),
         "subgroups": lambda: figures.subgroups(groups(), score="accuracy", overall=0.5),
+        "gaps": lambda: figures.gaps(groups(), score="accuracy"),
+        "calibration": lambda: figures.calibration(
+            *[calibration.reliability(labels, probabilities)] * 2, temperature=1.5
+        ),
+        "decision": lambda: figures.decision(
+            decisions.bands(*decisions.question(labels, probabilities, ("mel",)), bootstrap()),
+            name="mel",
+            chosen={"90%": (0.9, 0.5)},
+        ),
+        "selective": lambda: figures.selective(
+            decisions.risk_coverage(labels, probabilities), decisions.referral(labels, probabilities, bootstrap())
+        ),
+        "coverage": lambda: figures.coverage(
+            *[conformal.summary(labels, conformal.sets(probabilities, np.full(7, 0.9)), bootstrap())] * 2, aim=0.9
+        ),
+        "differences": lambda: figures.differences(
+            comparison.paired(*[random_predictions(60).query("part == 'test'")] * 2, draws=20, seed=0),
+            first="a",
+            second="b",
+        ),
+        "attention": lambda: figures.attention(
+            saliency.on_lesion(
+                metadata[:3],
+                np.array([True, True, False]),
+                np.ones((3, 4, 4)),
+                np.ones((3, 4, 4), bool),
+                draws=10,
+                seed=0,
+            )
+        ),
+        "corruptions": lambda: figures.corruptions(
+            pd.DataFrame(
+                {
+                    "corruption": ["blur"] * 2,
+                    "severity": [0, 1],
+                    "accuracy": [0.9, 0.8],
+                    "balanced_accuracy": [0.8, 0.6],
+                    "loss": [0.3, 0.5],
+                }
+            )
+        ),
+        "map_of_features": lambda: figures.map_of_features(
+            np.random.default_rng(0).random((len(metadata), 2)), metadata, metadata.index % 2 == 0
+        ),
+        "doubt": lambda: figures.doubt(
+            pd.DataFrame(
+                {"images": [9, 5], "candidates": [1, 0], "fraction": [0.11, 0.0]}, index=["histo", "follow_up"]
+            ),
+            column="dx_type",
+        ),
+        "overlays": lambda: figures.overlays(
+            np.zeros((2, 8, 8, 3), np.uint8),
+            np.zeros((2, 8, 8)),
+            np.eye(8, dtype=bool)[None].repeat(2, 0),
+            ["a", "b"],
+            alt="Two images.",
+        ),
     }
     return makers[name]()
 

@@ -17,7 +17,7 @@ def test_the_two_paper_studies_differ_in_the_split_alone():
 
 @pytest.mark.parametrize(
     ("study", "differs"),
-    [("paper_folds", {"folds"}), ("paper_clean", {"leakage_arm"}), ("paper_injected", {"leakage_arm"})],
+    [("paper_folds", {"folds"}), ("paper_clean", {"leakage_arm"}), ("paper_injected", {"leakage_arm", "compare_with"})],
 )
 def test_the_other_paper_studies_differ_from_the_one_by_lesion_as_they_say(study, differs):
     lesion, other = (parameters.load(name).model_dump() for name in ("paper_lesion", study))
@@ -37,13 +37,15 @@ def test_the_paper_study_has_the_numbers_of_the_preprint():
         ({"epochs": 0}, r"`epochs` is 0: input should be greater than or equal to 1"),
         ({"epochs": 2.5}, r"`epochs` is 2.5: "),
         ({"flip": "yes"}, r"`flip` is 'yes': "),
-        ({"split_by": "patient"}, r"`split_by` is 'patient': input should be 'image' or 'lesion'"),
+        ({"split_by": "patient"}, r"`split_by` is 'patient': input should be 'image', 'lesion' or 'source'"),
         (
             {"test_fraction": 0.2},
             r"train_fraction \+ validation_fraction \+ test_fraction is 1.05: they must sum to one",
         ),
         ({"leakage_arm": "clean", "split_by": "image"}, "leakage_arm needs `split_by: lesion` and no folds"),
         ({"seed": -1}, r"`seed` is -1: "),
+        ({"split_by": "source", "folds": 4}, "takes no folds"),
+        ({"warmup_epochs": 12.0}, "warmup_epochs is 12: it must be less than epochs, 12"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(override, message):

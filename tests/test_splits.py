@@ -164,3 +164,25 @@ def test_a_split_of_other_data_is_refused(metadata):
     split = splits.draw(metadata, study("lesion"))
     with pytest.raises(splits.SplitError, match="drawn for other data"):
         splits.rows(split, metadata.iloc[1:].reset_index(drop=True), "train")
+
+
+def test_a_split_by_source_tests_one_source_and_no_lesion_of_it_is_trained_on(metadata):
+    sources = ["rosendahl", "vidir_modern", "vienna_dias"]
+    table = metadata.assign(dataset=[sources[int(name[-3:]) % 3] for name in metadata.lesion_id])
+    several = table.groupby("lesion_id").image_id.transform("size") > 1
+    crossing = table.index[several & (table.dataset == sources[1])][:3]
+    table.loc[crossing, "dataset"] = sources[0]  # lesions photographed in two places
+    for seed in range(4):
+        split = splits.draw(table, study("source", seed))
+        left = sources[seed % 3]
+        assert splits.left_out(table, seed) == left
+        assert set(table.dataset[split.part == "test"]) == {left}
+        assert (split.part[table.dataset == left] == "test").all()
+        assert not splits.has_sibling(split).any()
+        assert not set(split.lesion_group[split.part == "train"]) & set(split.lesion_group[split.part == "validation"])
+        assert (split.part == splits.UNUSED).any() == (left in sources[:2])
+
+
+def test_a_source_cannot_be_left_out_of_one(metadata):
+    with pytest.raises(splits.SplitError, match="fewer than two"):
+        splits.draw(metadata.assign(dataset="unknown"), study("source"))

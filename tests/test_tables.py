@@ -1,8 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import random_predictions, random_scores
 
-from skinlesion import files, tables
+from skinlesion import decisions, evaluation, files, predictions, subgroups, tables
 
 
 def test_an_interval_is_written_beside_its_value():
@@ -68,12 +69,88 @@ def test_the_extremes_of_the_subgroups_are_named_or_said_to_be_none():
         ("sex", "female", 40, 0.9, 0.8, 1.0),
         ("sex", "unknown", 3, *[np.nan] * 3),
     ]
-    names = ["column", "group", "images", "accuracy", "accuracy_low", "accuracy_high"]
-    groups = pd.DataFrame(rows, columns=names)
+    groups = pd.DataFrame(rows, columns=["column", "group", "counted", "value", "low", "high"]).assign(score="accuracy")
     sentence = tables.extremes(groups, "accuracy")
     assert "lowest for sex **male** (0.700 (0.600–0.800), 30 images)" in sentence
     assert "highest for sex **female**" in sentence
     assert tables.extremes(groups.iloc[2:], "accuracy") == "No group has enough images to be scored."
+    assert tables.extremes(groups, "loss") == "No group has enough images to be scored."
+
+
+def scored_cases():
+    table = random_predictions(300).assign(
+        dx_type="histo", sex="female", age_band="0-19", localization="back", dataset="a"
+    )
+    table.loc[::2, "dx_type"] = "follow_up"
+    probabilities = table[predictions.COLUMNS].to_numpy()
+    bootstrap = evaluation.Bootstrap.draw(table.lesion_id.to_numpy(), draws=50, seed=0)
+    groups = subgroups.scores(table, probabilities, columns=["sex", "dx_type"], bootstrap=bootstrap)
+    return table, probabilities, groups
+
+
+def test_subgroups_have_one_row_each_and_a_column_a_score():
+    _, _, groups = scored_cases()
+    wide = tables.subgroups(groups, ["accuracy", "loss"])
+    assert wide.group.tolist() == ["female", "follow_up", "histo"]
+    assert list(wide)[4:] == ["accuracy", "loss"]
+    assert "–" in wide.accuracy[0]
+
+
+def test_findings_are_three_to_six_sentences_with_numbers_from_what_was_given():
+    table, probabilities, groups = scored_cases()
+    wrong = evaluation.mistakes(table, probabilities)
+    given = {
+        "cases": table,
+        "wrong": wrong,
+        "groups": groups,
+        "consistency": {"lesions": 40, "images": 90, "inconsistent": 13, "torn": 11},
+        "doubtful": pd.DataFrame(
+            {"images": [150, 150], "candidates": [7, 3], "fraction": [0.047, 0.02]}, index=["histo", "follow_up"]
+        ),
+        "on_lesion": None,
+        "without": None,
+        "corrupted": None,
+    }
+    few = tables.findings(**given)
+    without = pd.DataFrame(
+        {"balanced_accuracy": [0.8, 0.3, 0.7]}, index=["untouched", "lesion removed", "background removed"]
+    )
+    corrupted = pd.DataFrame(
+        {
+            "corruption": ["blur", "blur", "hair", "hair"],
+            "severity": [0, 4, 0, 4],
+            "balanced_accuracy": [0.8, 0.2, 0.8, 0.6],
+        }
+    )
+    many = tables.findings(**{**given, "without": without, "corrupted": corrupted})
+    assert 3 <= len(few) < len(many) <= 6
+    missed = wrong[wrong.dx == "mel"]
+    assert f"{len(missed)} of {(table.dx == 'mel').sum()} melanoma images are missed" in few[0]
+    assert "10 labels are in doubt, most often with dx_type histo (4.7% of 150); 13 of 40 lesions" in few[3]
+    assert "0.80; 0.30 with the lesion painted over, 0.70 with the background painted over" in many[4]
+    assert "falls to 0.20 under the severest blur and least under hair (0.60)" in many[5]
+
+
+def test_transfer_has_a_row_for_each_source_left_out(tmp_path):
+    assert tables.transfer(tmp_path).empty
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    run = tmp_path / "transfer" / "seed-1"
+    part = {"images": 10, "headline": {"accuracy": score, "balanced_accuracy": score}}
+    files.write_json(run / "metrics.json", {"test": part, "validation": part})
+    files.write_json(run / "preprocessing.json", {"left_out": "vidir_modern"})
+    table = tables.transfer(tmp_path)
+    assert table["left out"].tolist() == ["vidir_modern"]
+    assert table["accuracy on it"].tolist() == ["0.500 (0.400–0.600)"]
+
+
+def test_decisions_are_shown_with_intervals_and_saved_as_plain_values():
+    validation, test = random_scores(0, 120), random_scores(1, 120)
+    bootstrap = evaluation.Bootstrap.draw(test[2], draws=20, seed=0)
+    answer = decisions.answer(validation, test, ("mel",), bootstrap)
+    shown = tables.decisions(answer)
+    assert list(shown) == ["threshold", "sensitivity", "specificity", "PPV", "NPV"]
+    assert len(shown) == 4
+    assert set(tables.plain(answer)) == {"points", "chosen"}
 
 
 def test_speeds_are_those_of_the_benchmark_and_what_was_not_measured_is_said(tmp_path):

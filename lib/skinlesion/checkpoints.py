@@ -32,6 +32,7 @@ NOT_TRAINING = {
     "study",
     "data",
     "bootstrap_draws",
+    "compare_with",
     "galleries",
     "cell_timeout_minutes",
     "output",

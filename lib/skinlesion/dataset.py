@@ -34,6 +34,9 @@ DX_NAMES = {
 
 DX = tuple(DX_NAMES)
 
+MALIGNANT = ("akiec", "bcc", "mel")
+"""Diagnoses that are malignant or, as actinic keratosis, a step before it."""
+
 PUBLISHED: dict[str, Any] = {
     "images": 10015,
     "lesions": 7470,

@@ -5,7 +5,6 @@ Everything here is computed from labels, probabilities and lesion ids; no image,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,6 @@ import pandas as pd
 from sklearn import metrics
 
 from skinlesion.dataset import DX
-
-SMALLEST = 20
-"""Fewest images of a subgroup for which a score is stated."""
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -29,10 +25,12 @@ def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def headline_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Return accuracy, balanced accuracy, macro F1 and weighted F1 of one or many confusion matrices.
+    """Return the scores that need nothing but the predicted classes, of one or many confusion matrices.
 
     Balanced accuracy and macro F1 are means over the classes that occur: for balanced accuracy those
-    with a true image, for macro F1 those with a true or predicted one, as scikit-learn has it.
+    with a true image, for macro F1 those with a true or predicted one, as scikit-learn has it. Cohen's kappa
+    (J. Cohen, Educ. Psychol. Meas. 20, 37 (1960)) is NaN where chance alone would agree always; Matthews'
+    correlation (J. Gorodkin, Comput. Biol. Chem. 28, 367 (2004)) is then zero.
 
     Parameters
     ----------
@@ -42,23 +40,30 @@ def headline_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of numpy.ndarray
-        Each of shape (...).
+        accuracy, balanced_accuracy, macro_f1, weighted_f1, kappa, mcc: each of shape (...).
     """
     scores = per_class_from(confusions)
     support = confusions.sum(-1)
     present = support > 0
     occurs = present | (confusions.sum(-2) > 0)
     total = support.sum(-1)
+    hit = np.trace(confusions, axis1=-2, axis2=-1)
+    predicted = confusions.sum(-2)
+    chance = (support * predicted).sum(-1)
+    spread = np.sqrt((total**2 - (predicted**2).sum(-1)) * (total**2 - (support**2).sum(-1)).astype(float))
+    beyond = (total**2 - chance).astype(float)
     return {
-        "accuracy": np.trace(confusions, axis1=-2, axis2=-1) / total,
+        "accuracy": hit / total,
         "balanced_accuracy": np.where(present, scores["recall"], 0).sum(-1) / present.sum(-1),
         "macro_f1": np.where(occurs, scores["f1"], 0).sum(-1) / occurs.sum(-1),
         "weighted_f1": (support * scores["f1"]).sum(-1) / total,
+        "kappa": np.divide(hit * total - chance, beyond, out=np.full(np.shape(beyond), np.nan), where=beyond > 0),
+        "mcc": _ratio(hit * total - chance, spread),
     }
 
 
 def per_class_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall and F1 per class; a ratio without a denominator is zero.
+    """Return precision, recall, specificity and F1 per class; a ratio without a denominator is zero.
 
     Parameters
     ----------
@@ -72,9 +77,11 @@ def per_class_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
     """
     hit = np.diagonal(confusions, axis1=-2, axis2=-1)
     true, predicted = confusions.sum(-1), confusions.sum(-2)
+    others = confusions.sum((-2, -1))[..., None] - true
     return {
         "precision": _ratio(hit, predicted),
         "recall": _ratio(hit, true),
+        "specificity": _ratio(others - (predicted - hit), others),
         "f1": _ratio(2 * hit, true + predicted),
     }
 
@@ -94,21 +101,58 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.n
     numpy.ndarray
         Shape (draws, 7), or (7,) without weights; NaN where a class, or its rest, is absent.
     """
-    weight = np.ones((1, len(labels))) if weights is None else weights
-    areas = np.empty((len(weight), len(DX)))
+    areas = []
     for k in range(len(DX)):
-        order = np.argsort(probabilities[:, k], kind="stable")
-        score, sorted_weight = probabilities[order, k], weight[:, order]
-        # One column for each distinct score: weight of the class and of the rest that have it.
-        starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])
-        is_class = labels[order] == k
-        positive = np.add.reduceat(sorted_weight * is_class, starts, axis=1)
-        negative = np.add.reduceat(sorted_weight * ~is_class, starts, axis=1)
+        _, positive, negative = weights_by_score(labels == k, probabilities[:, k], weights)
         below = np.cumsum(negative, axis=1) - negative
         pairs = positive.sum(1) * negative.sum(1)
         wins = (positive * (below + negative / 2)).sum(1)
-        areas[:, k] = np.divide(wins, pairs, out=np.full(len(weight), np.nan), where=pairs > 0)
-    return areas[0] if weights is None else areas
+        areas.append(np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
+    return np.stack(areas, axis=1)[0] if weights is None else np.stack(areas, axis=1)
+
+
+def average_precision(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the average precision of each class against the rest: precision averaged over the steps of recall.
+
+    Parameters and shapes are those of :func:`one_vs_rest_auc`; NaN where a class is absent.
+    """
+    averages = []
+    for k in range(len(DX)):
+        _, positive, negative = (
+            side[..., ::-1] for side in weights_by_score(labels == k, probabilities[:, k], weights)
+        )
+        hit, called = np.cumsum(positive, axis=1), np.cumsum(positive + negative, axis=1)
+        sums = (positive * _ratio(hit, called)).sum(1)
+        total = positive.sum(1)
+        averages.append(np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0))
+    return np.stack(averages, axis=1)[0] if weights is None else np.stack(averages, axis=1)
+
+
+def weights_by_score(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct scores, ascending (T,), and the weight of true and of false images that have each.
+
+    Parameters
+    ----------
+    truth, score
+        bool and float, shape (N,).
+    weights
+        Shape (draws, N); absent, each image counts once.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Scores (T,); weights of the true and of the false, each (draws, T), one draw without `weights`.
+    """
+    weight = np.ones((1, len(truth))) if weights is None else weights
+    order = np.argsort(score, kind="stable")
+    ordered, sorted_weight = score[order], weight[:, order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    positive, negative = (
+        np.add.reduceat(sorted_weight * side, starts, axis=1) for side in (truth[order], ~truth[order])
+    )
+    return ordered[starts], positive, negative
 
 
 @dataclass(frozen=True)
@@ -160,38 +204,46 @@ def headline(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap
     Returns
     -------
     pandas.DataFrame
-        Rows accuracy, balanced_accuracy, macro_f1, weighted_f1, macro_auc (one class against the rest,
-        mean over the classes that occur) and loss (mean cross-entropy, nats); columns value, low, high.
+        Rows accuracy, balanced_accuracy, macro_f1, weighted_f1, kappa, mcc, macro_auc and
+        macro_average_precision (one class against the rest, mean over the classes that occur) and loss (mean
+        cross-entropy, nats); columns value, low, high.
     """
-    losses = log_losses(labels, probabilities)
     value = dict(headline_from(confusion(labels, probabilities)))
     value["macro_auc"] = _nanmean(one_vs_rest_auc(labels, probabilities))
-    value["loss"] = losses.mean()
-    drawn: dict[str, np.ndarray] = {}
-    if bootstrap is not None:
-        drawn = headline_from(bootstrap.confusions(labels, probabilities))
-        drawn["macro_auc"] = _nanmean(one_vs_rest_auc(labels, probabilities, bootstrap.weights()))
-        sums = bootstrap.total(np.column_stack([losses, np.ones(len(losses))]))
-        drawn["loss"] = sums[:, 0] / sums[:, 1]
-    return _with_intervals(value, drawn)
+    value["macro_average_precision"] = _nanmean(average_precision(labels, probabilities))
+    value["loss"] = log_losses(labels, probabilities).mean()
+    return _with_intervals(value, {} if bootstrap is None else drawn_headline(labels, probabilities, bootstrap))
+
+
+def drawn_headline(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """Return the scores of :func:`headline` in every draw, each of shape (draws,)."""
+    drawn = headline_from(bootstrap.confusions(labels, probabilities))
+    weights = bootstrap.weights()
+    drawn["macro_auc"] = _nanmean(one_vs_rest_auc(labels, probabilities, weights))
+    drawn["macro_average_precision"] = _nanmean(average_precision(labels, probabilities, weights))
+    sums = bootstrap.total(np.column_stack([log_losses(labels, probabilities), np.ones(len(labels))]))
+    drawn["loss"] = sums[:, 0] / sums[:, 1]
+    return drawn
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
-    """Return precision, recall, F1 and AUC of every class, with intervals where a bootstrap is given.
+    """Return the scores of every class, with intervals where a bootstrap is given.
 
     Returns
     -------
     pandas.DataFrame
-        Index (dx, score), columns value, low, high, support (true images of the class). A class without
-        a true image has no value.
+        Index (dx, score), the scores being precision, recall, specificity, f1, auc and average_precision; columns
+        value, low, high, support (true images of the class). A class without a true image has no value.
     """
     value = per_class_from(confusion(labels, probabilities))
     value["auc"] = one_vs_rest_auc(labels, probabilities)
+    value["average_precision"] = average_precision(labels, probabilities)
     support = np.bincount(labels, minlength=len(DX))
     drawn: dict[str, np.ndarray] = {}
     if bootstrap is not None:
         drawn = per_class_from(bootstrap.confusions(labels, probabilities))
         drawn["auc"] = one_vs_rest_auc(labels, probabilities, bootstrap.weights())
+        drawn["average_precision"] = average_precision(labels, probabilities, bootstrap.weights())
     tables = []
     for k in range(len(DX)):
         table = _with_intervals(
@@ -215,16 +267,6 @@ def precision_recall(labels: np.ndarray, probabilities: np.ndarray, k: int) -> t
     """Return recall and precision of class `k` against the rest, over all thresholds."""
     precision, recall, _ = metrics.precision_recall_curve(labels == k, probabilities[:, k])
     return recall, precision
-
-
-def average_precision(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the average precision of each class against the rest, shape (7,); NaN for an absent class."""
-    return np.array(
-        [
-            metrics.average_precision_score(labels == k, probabilities[:, k]) if (labels == k).any() else np.nan
-            for k in range(len(DX))
-        ]
-    )
 
 
 def majority_accuracy(labels: np.ndarray) -> float:
@@ -276,70 +318,6 @@ def confused_pairs(wrong: pd.DataFrame, support: pd.Series) -> pd.DataFrame:
     table = groups.agg(images="size", median_confidence="median").reset_index()
     table["fraction"] = table.images / table.dx.map(support)
     return table.sort_values(["images", "fraction"], ascending=False, ignore_index=True)
-
-
-def subgroups(
-    predictions: pd.DataFrame,
-    probabilities: np.ndarray,
-    *,
-    columns: Sequence[str],
-    draws: int,
-    seed: int,
-) -> pd.DataFrame:
-    """Score every group of the images: accuracy and balanced accuracy with intervals.
-
-    Parameters
-    ----------
-    predictions
-        Rows of one part with lesion_id, dx and the `columns` to group by (a missing value is a group).
-    probabilities
-        Shape (N, 7), in the order of the rows.
-
-    Returns
-    -------
-    pandas.DataFrame
-        column, group, images, lesions, malignant_fraction, and for each score value, _low and _high. A
-        group of fewer than 20 images has its counts and no score.
-    """
-    labels = predictions.dx.map(DX.index).to_numpy(dtype=np.int64)
-    malignant = predictions.dx.isin(MALIGNANT).to_numpy()
-    rows = []
-    for column in columns:
-        values = predictions[column]
-        names = values.cat.categories if isinstance(values.dtype, pd.CategoricalDtype) else sorted(set(values))
-        for name in names:
-            at = (values == name).to_numpy()
-            if not at.any():
-                continue
-            row: dict[str, object] = {
-                "column": column,
-                "group": str(name),
-                "images": int(at.sum()),
-                "lesions": predictions.lesion_id[at].nunique(),
-                "malignant_fraction": float(malignant[at].mean()),
-            }
-            if at.sum() >= SMALLEST:
-                lesions = predictions.lesion_id[at].to_numpy()
-                bootstrap = Bootstrap.draw(lesions, draws=draws, seed=seed)
-                scores = headline(labels[at], probabilities[at], bootstrap)
-                for score in ("accuracy", "balanced_accuracy"):
-                    row[score] = scores.value[score]
-                    row[f"{score}_low"], row[f"{score}_high"] = scores.low[score], scores.high[score]
-            rows.append(row)
-    scores = [f"{score}{end}" for score in ("accuracy", "balanced_accuracy") for end in ("", "_low", "_high")]
-    names = ["column", "group", "images", "lesions", "malignant_fraction", *scores]
-    return pd.DataFrame(rows, columns=names)
-
-
-MALIGNANT = ("akiec", "bcc", "mel")
-"""Diagnoses that are malignant or, as actinic keratosis, a step before it."""
-
-
-def age_bands(age: pd.Series) -> pd.Series:
-    """Put ages in years into bands of twenty years, and a missing age into ``unknown``."""
-    edges = [-1, 19, 39, 59, 79, 200]
-    names = ["0-19", "20-39", "40-59", "60-79", "80+"]
-    return pd.cut(age, edges, labels=names).cat.add_categories("unknown").fillna("unknown")
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -399,24 +399,270 @@ def confidence(correct: np.ndarray, confidences: np.ndarray) -> Picture:
 
 
 def subgroups(table: pd.DataFrame, *, score: str, overall: float) -> Picture:
-    """Draw a score of every subgroup with its interval, beside the overall score."""
-    names = [f"{row.column}: {row.group} (n={row.images:,})" for row in table.itertuples()]
-    figure, axes = _figure(8, 0.24 * len(table) + 0.9)
-    rows = pd.DataFrame(
-        {
-            "value": table[score].to_numpy(),
-            "low": table[f"{score}_low"].to_numpy(),
-            "high": table[f"{score}_high"].to_numpy(),
-        },
-        index=names,
-    )
-    blocks = (table.column != table.column.shift()).cumsum()
-    _forest(axes[0], rows, colours=[INK if block % 2 else "#0173b2" for block in blocks])
+    """Draw a score of every subgroup with its interval, beside the overall score.
+
+    Parameters
+    ----------
+    table
+        From :func:`skinlesion.subgroups.scores`.
+    """
+    shown = table[table.score == score]
+    names = [f"{row.column}: {row.group} (n={row.counted:,})" for row in shown.itertuples()]
+    figure, axes = _figure(8, 0.24 * len(shown) + 0.9)
+    _forest(axes[0], shown[["value", "low", "high"]].set_axis(names), colours=_blocks(shown.column))
     axes[0].axvline(overall, color=MUTED, linestyle=":")
-    axes[0].set(xlabel=f"{score.replace('_', ' ')} (dotted: all test images, {overall:.2f})", xlim=(0, 1))
-    for place in np.flatnonzero(rows.value.isna()).tolist():
+    axes[0].set(xlabel=f"{_words(score)} (dotted: all test images, {overall:.2f})", xlim=(0, 1))
+    for place in np.flatnonzero(shown.value.isna()).tolist():
         axes[0].text(0.01, place, "too few images to score", va="center", fontsize=7, color=MUTED)
-    return Picture(figure, f"{score.replace('_', ' ')} of {len(table)} subgroups with 95% intervals.")
+    return Picture(figure, f"{_words(score)} of {len(shown)} subgroups with 95% intervals.")
+
+
+def gaps(table: pd.DataFrame, *, score: str, level: float = 0.05) -> Picture:
+    """Draw how far each subgroup is from the other images, largest gap first; filled where chance is ruled out.
+
+    Parameters
+    ----------
+    table
+        From :func:`skinlesion.subgroups.scores`.
+    level
+        Of the p-value after Holm's correction.
+    """
+    known = table[(table.score == score) & table.gap.notna()].sort_values("gap")
+    figure, axes = _figure(8, 0.24 * len(known) + 0.9)
+    axes[0].axvline(0, color=MUTED, linestyle=":")
+    for place, row in enumerate(known.itertuples()):
+        sure = row.p_holm < level
+        colour = PART_COLOURS["test"] if sure else MUTED
+        axes[0].plot([row.gap_low, row.gap_high], [place, place], color=colour, linewidth=1.5, alpha=0.7)
+        axes[0].plot(row.gap, place, "o", color=colour, markersize=4.5, markerfacecolor=colour if sure else "white")
+    names = [f"{row.column}: {row.group} (n={row.counted:,})" for row in known.itertuples()]
+    axes[0].set(yticks=range(len(known)), yticklabels=names, ylim=(len(known) - 0.5, -0.5))
+    axes[0].set_xlabel(f"gap in {_words(score)} (filled: p < {level:g} after Holm's correction)")
+    sure = int((known.p_holm < level).sum())
+    return Picture(
+        figure, f"Gaps in {_words(score)} of {len(known)} subgroups; {sure} are beyond chance after correction."
+    )
+
+
+def calibration(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float) -> Picture:
+    """Draw the reliability of the confidence, before and after temperature scaling.
+
+    Parameters
+    ----------
+    before, after
+        From :func:`skinlesion.calibration.reliability`.
+    """
+    figure, axes = _figure(9, 3.6, columns=2)
+    titles = ("as the network gives it", f"temperature {temperature:.2f}, fitted on validation")
+    for axis, table, title in zip(axes, (before, after), titles, strict=True):
+        filled = table[table.images > 0]
+        axis.plot([0, 1], [0, 1], color=MUTED, linestyle=":")
+        axis.plot(filled.confidence, filled.accuracy, color=PART_COLOURS["test"], alpha=0.4)
+        axis.scatter(
+            filled.confidence,
+            filled.accuracy,
+            s=8 + 300 * filled.images / filled.images.sum(),
+            color=PART_COLOURS["test"],
+        )
+        axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal", title=title)
+    worst = before.loc[(before.accuracy - before.confidence).abs().idxmax()]
+    return Picture(
+        figure,
+        f"Reliability diagrams, areas by images; before scaling the largest gap is at confidence "
+        f"{worst.confidence:.2f}, where accuracy is {worst.accuracy:.2f}.",
+    )
+
+
+def decision(bands: Mapping[str, pd.DataFrame], *, name: str, chosen: Mapping[str, tuple[float, float]]) -> Picture:
+    """Draw ROC and precision–recall of a yes-or-no question with their bands, and the thresholds that were chosen.
+
+    Parameters
+    ----------
+    bands
+        From :func:`skinlesion.decisions.bands`.
+    chosen
+        What each threshold gives on the test part: sensitivity and specificity.
+    """
+    figure, axes = _figure(9, 4, columns=2)
+    colour = COLOURS.get(name, COLOURS["mel"])
+    for axis, (curve, table) in zip(axes, bands.items(), strict=True):
+        axis.fill_between(table.x, table.low, table.high, color=colour, alpha=0.2, linewidth=0)
+        axis.plot(table.x, table.value, color=colour)
+        axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
+        axis.set_title("ROC" if curve == "roc" else "precision–recall")
+    for label, (sensitivity, specificity) in chosen.items():
+        axes[0].plot(1 - specificity, sensitivity, "o", color=INK, markersize=5)
+        axes[0].annotate(
+            label, (1 - specificity, sensitivity), xytext=(6, -4), textcoords="offset points", fontsize=7, va="top"
+        )
+    axes[0].set(xlabel="1 − specificity", ylabel="sensitivity")
+    axes[1].set(xlabel="recall (sensitivity)", ylabel="precision")
+    figure.suptitle(f"{name} against the rest: 95% bands, lesions drawn", fontsize=10)
+    return Picture(figure, f"ROC and precision–recall curves of {name} against the rest with 95% bands.")
+
+
+def selective(curve: pd.DataFrame, referral: pd.DataFrame) -> Picture:
+    """Draw the error rate over the share of images that is kept, and the accuracy after referring the rest."""
+    figure, axes = _figure(9, 3, columns=2)
+    axes[0].plot(curve.coverage, curve.risk, color=PART_COLOURS["test"])
+    axes[0].set(xlabel="share of images kept, the most confident first", ylabel="share of those that is wrong")
+    axes[0].set(xlim=(0, 1.01), ylim=(0, None))
+    rows = referral.set_index(referral.referred.map("{:.0%} referred".format))
+    _forest(
+        axes[1], rows[["accuracy", "low", "high"]].set_axis(["value", "low", "high"], axis=1), colours=[INK] * len(rows)
+    )
+    axes[1].set(xlabel="accuracy on the others", xlim=(min(0.5, referral.low.min()), 1))
+    last = referral.iloc[-1]
+    return Picture(
+        figure,
+        f"Risk over coverage; with {last.referred:.0%} referred, accuracy on the others is {last.accuracy:.2f}.",
+    )
+
+
+def coverage(marginal: pd.DataFrame, by_class: pd.DataFrame, *, aim: float) -> Picture:
+    """Draw how often conformal sets hold the true diagnosis, and their size, per class and for both calibrations."""
+    figure, axes = _figure(9, 3.4, columns=2)
+    for offset, table, alpha, name in ((-0.17, marginal, 1.0, "one limit"), (0.17, by_class, 0.45, "a limit a class")):
+        for place, (dx, row) in enumerate(table.iterrows()):
+            colour = COLOURS.get(str(dx), INK)
+            axes[0].plot([row.low, row.high], [place + offset] * 2, color=colour, alpha=alpha)
+            axes[0].plot(row.coverage, place + offset, "o", color=colour, alpha=alpha, markersize=4.5)
+            axes[1].barh(place + offset, row.mean_size, 0.3, color=colour, alpha=alpha)
+        axes[1].annotate(
+            name, (table.mean_size.iloc[0], offset), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    axes[0].axvline(aim, color=MUTED, linestyle=":")
+    for axis in axes:
+        axis.set(yticks=range(len(marginal)), yticklabels=marginal.index, ylim=(len(marginal) - 0.5, -0.5))
+    axes[0].set(xlim=(0, 1.02), xlabel=f"share of sets with the true diagnosis (dotted: {aim:.0%})")
+    axes[1].set(xlabel="diagnoses in a set (mean)")
+    return Picture(
+        figure,
+        f"Coverage and size of conformal sets: {marginal.coverage['all']:.2f} covered with one limit, "
+        f"{by_class.coverage['all']:.2f} with a limit a class.",
+    )
+
+
+def differences(table: pd.DataFrame, *, first: str, second: str) -> Picture:
+    """Draw the difference of two runs in every headline score, with its interval."""
+    shown = table.drop(index="loss", errors="ignore")
+    figure, axes = _figure(8, 0.3 * len(shown) + 0.9)
+    rows = shown[["difference", "low", "high"]].set_axis(["value", "low", "high"], axis=1)
+    _forest(axes[0], rows.set_axis([_words(name) for name in shown.index]), colours=[INK] * len(shown))
+    axes[0].axvline(0, color=MUTED, linestyle=":")
+    axes[0].set_xlabel(f"{second} minus {first}")
+    return Picture(figure, f"Differences between {second} and {first} with 95% intervals.")
+
+
+def attention(table: pd.DataFrame) -> Picture:
+    """Draw the share of the saliency on the lesion per class, for hits and misses, beside the lesion's area.
+
+    Parameters
+    ----------
+    table
+        From :func:`skinlesion.saliency.on_lesion`.
+    """
+    figure, axes = _figure(8, 3.4)
+    for offset, outcome, mark in ((-0.17, "hit", "o"), (0.17, "miss", "X")):
+        for place, dx in enumerate(DX):
+            row = table[(table.dx == dx) & (table.outcome == outcome)].iloc[0]
+            if row.images:
+                axes[0].plot([row.low, row.high], [place + offset] * 2, color=COLOURS[dx], alpha=0.7)
+                axes[0].plot(row.value, place + offset, mark, color=COLOURS[dx], markersize=6)
+                axes[0].plot(row["area"], place + offset, "|", color=INK, markersize=9)
+                axes[0].text(1.01, place + offset, f"{outcome} (n={row.images})", va="center", fontsize=7)
+    axes[0].set(yticks=range(len(DX)), yticklabels=DX, ylim=(len(DX) - 0.5, -0.5), xlim=(0, 1))
+    axes[0].set_xlabel(
+        "share of the saliency on the lesion (dots: hits; crosses: misses; bars: the lesion's share of the frame)"
+    )
+    return Picture(figure, "Share of Grad-CAM on the lesion per class, for hits and misses, beside the lesion's area.")
+
+
+def corruptions(table: pd.DataFrame, *, score: str = "balanced_accuracy") -> Picture:
+    """Draw a score over the severity of each corruption."""
+    names = list(dict.fromkeys(table.corruption))
+    figure, axes = _figure(9, 4, rows=2, columns=-(-len(names) // 2))
+    top = float(table[["accuracy", score]].max(axis=None))
+    for axis, name in zip(axes, names, strict=False):
+        rows = table[table.corruption == name]
+        axis.plot(rows.severity, rows[score], "o-", color=PART_COLOURS["test"], markersize=3)
+        axis.plot(rows.severity, rows.accuracy, color=MUTED, linewidth=1)
+        axis.set(title=name, ylim=(0, top * 1.1), xticks=[0, 2, 4])
+    for axis in axes[len(names) :]:
+        axis.axis("off")
+    axes[0].annotate(_words(score), (0.05, 0.08), xycoords="axes fraction", color=PART_COLOURS["test"], fontsize=8)
+    axes[0].annotate("accuracy", (0.05, 0.2), xycoords="axes fraction", color=MUTED, fontsize=8)
+    last = table[table.severity == table.severity.max()].set_index("corruption")[score]
+    return Picture(
+        figure, f"{_words(score)} over the severity of {len(names)} corruptions; it falls furthest for {last.idxmin()}."
+    )
+
+
+def map_of_features(points: np.ndarray, cases: pd.DataFrame, right: np.ndarray) -> Picture:
+    """Draw the test images on a plane by their features: coloured by class, by source, and by error."""
+    figure, axes = _figure(9, 3.4, columns=3)
+    for dx in DX:
+        at = (cases.dx == dx).to_numpy()
+        axes[0].scatter(points[at, 0], points[at, 1], s=5, color=COLOURS[dx], label=dx, alpha=0.8)
+    sources = sorted(set(cases.dataset))
+    for source, colour in zip(sources, sns.color_palette("colorblind", len(sources)), strict=True):
+        at = (cases.dataset == source).to_numpy()
+        axes[1].scatter(points[at, 0], points[at, 1], s=5, color=colour, label=source, alpha=0.8)
+    axes[2].scatter(points[right, 0], points[right, 1], s=4, color="#c9ced6", label="right")
+    axes[2].scatter(points[~right, 0], points[~right, 1], s=5, color=PART_COLOURS["test"], label="wrong")
+    for axis, title in zip(axes, ("diagnosis", "source", "right or wrong"), strict=True):
+        axis.set(title=title, xticks=[], yticks=[])
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4 if title == "diagnosis" else 2, frameon=False,
+                    fontsize=7, markerscale=2, handletextpad=0.1, columnspacing=0.8)  # fmt: skip
+    return Picture(
+        figure, f"Map of {len(points)} test images by the network's features, by diagnosis, source and error."
+    )
+
+
+def doubt(table: pd.DataFrame, *, column: str) -> Picture:
+    """Draw the share of images whose label is in doubt, per group."""
+    figure, axes = _figure(8, 0.35 * len(table) + 0.8)
+    axes[0].barh(table.index.astype(str), table.fraction, color=PART_COLOURS["validation"])
+    for place, row in enumerate(table.itertuples()):
+        axes[0].text(row.fraction, place, f" {row.candidates} of {row.images:,}", va="center", fontsize=8)
+    axes[0].set(
+        xlabel=f"share of the {_words(column)}'s images with a label in doubt",
+        xlim=(0, table.fraction.max() * 1.3 or 1),
+    )
+    axes[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes[0].invert_yaxis()
+    return Picture(figure, f"Share of images with a label in doubt, by {_words(column)}.")
+
+
+def overlays(pixels: np.ndarray, maps: np.ndarray, masks: np.ndarray, titles: Sequence[str], *, alt: str) -> Picture:
+    """Draw images with their saliency as contours and the outline of the lesion.
+
+    Parameters
+    ----------
+    pixels, maps, masks
+        Of shapes (n, H, W, 3), (n, H, W) and (n, H, W).
+    """
+    columns = 5
+    rows = -(-len(pixels) // columns)
+    figure, axes = _figure(9, rows * (9 / columns + 0.3), rows=rows, columns=columns)
+    for axis in axes:
+        axis.axis("off")
+    for axis, image, saliency, mask, title in zip(axes, pixels, maps, masks, titles, strict=False):
+        axis.imshow(image)
+        axis.imshow(saliency, cmap="inferno", alpha=0.45, vmin=0, vmax=1)
+        if mask.any() and not mask.all():
+            axis.contour(mask, levels=[0.5], colors="white", linewidths=1)
+        axis.set_title(title, fontsize=7, fontweight="normal", loc="center")
+    return Picture(figure, alt, resolution=90)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _blocks(column: pd.Series) -> list[str]:
+    """Return a colour for each row that changes where the column of the groups does."""
+    return [INK if block % 2 else "#0173b2" for block in (column != column.shift()).cumsum()]
 
 
 def _figure(

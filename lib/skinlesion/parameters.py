@@ -39,7 +39,7 @@ class Parameters(BaseModel):
     resize: Literal["squash", "center_crop"] = "squash"
 
     # which split
-    split_by: Literal["image", "lesion"] = "image"
+    split_by: Literal["image", "lesion", "source"] = "image"
     folds: int | None = Field(default=None, ge=2, le=20)
     leakage_arm: Literal["clean", "injected"] | None = None
     train_fraction: float = Field(default=0.7, gt=0, lt=1)
@@ -73,6 +73,7 @@ class Parameters(BaseModel):
 
     # how it is scored
     bootstrap_draws: int = Field(default=1000, ge=10)
+    compare_with: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
 
     # where and how it runs
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -97,6 +98,8 @@ class Parameters(BaseModel):
     def _kinds_of_split_exclude_each_other(self) -> Self:
         if self.leakage_arm and (self.folds or self.split_by != "lesion"):
             raise ValueError("leakage_arm needs `split_by: lesion` and no folds: both arms start from that split")
+        if self.folds and self.split_by == "source":
+            raise ValueError("`split_by: source` takes no folds: the seed says which source is left out")
         return self
 
     @model_validator(mode="after")

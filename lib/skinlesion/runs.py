@@ -54,6 +54,13 @@ class Run:
         """Where decoded stores lie, shared by all runs."""
         return files.resolve(self.parameters.cache)
 
+    def other(self, study: str | None) -> Run | None:
+        """Return the run of another study with the same seed, or None where it has no predictions."""
+        if study is None:
+            return None
+        run = Run(self.parameters.model_copy(update={"study": study}))
+        return run if (run.folder / "predictions.csv").is_file() else None
+
     def require(self, name: str) -> Path:
         """Return the path of one of the run's files.
 

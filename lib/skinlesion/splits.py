@@ -25,7 +25,9 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     ``folds`` the test part is one fold of a cross-validation: seeds 0 … folds-1 are the folds of one partition,
     the next ones of another. With ``leakage_arm`` every test lesion keeps one image, and its other images are
     left out (``clean``) or join training in exchange for as many random training images of the same diagnosis
-    (``injected``): the arms of a seed share test part, validation part, training size and class mix.
+    (``injected``): the arms of a seed share test part, validation part, training size and class mix. A split by source
+    tests on one of the sources (``dataset``), the seed says which in alphabetical order; the rest is split by lesion
+    group, and images of a group that is tested are left out.
 
     Parameters
     ----------
@@ -37,8 +39,8 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     Returns
     -------
     pandas.DataFrame
-        image_id, lesion_id, lesion_group, part (train, validation or test; in an arm also unused), in the
-        table's order.
+        image_id, lesion_id, lesion_group, part (train, validation or test; in an arm or by source also unused),
+        in the table's order.
 
     Raises
     ------
@@ -50,6 +52,8 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     )
     unit = table.image_id if parameters.split_by == "image" else table.lesion_group
     units = pd.DataFrame({"unit": unit, "dx": metadata.dx})
+    if parameters.split_by == "source":
+        return _by_source(table, metadata, units, parameters)
     if parameters.folds:
         test = _fold(units, folds=parameters.folds, seed=parameters.seed)
         validation_fraction = parameters.validation_fraction / (1 - 1 / parameters.folds)
@@ -61,6 +65,31 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     if parameters.leakage_arm:
         table["part"] = _arm(table, metadata.dx, injected=parameters.leakage_arm == "injected", seed=parameters.seed)
     return table
+
+
+def left_out(metadata: pd.DataFrame, seed: int) -> str:
+    """Return the source that a split by source tests for a seed.
+
+    Raises
+    ------
+    SplitError
+        If there are not two sources.
+    """
+    sources = sorted(set(metadata.dataset) - {"unknown"})
+    if len(sources) < 2:
+        raise SplitError("no source can be left out: the data has fewer than two (column `dataset`)")
+    return sources[seed % len(sources)]
+
+
+def _by_source(
+    table: pd.DataFrame, metadata: pd.DataFrame, units: pd.DataFrame, parameters: Parameters
+) -> pd.DataFrame:
+    test = metadata.dataset == left_out(metadata, parameters.seed)
+    tested = table.lesion_group.isin(table.lesion_group[test])
+    fraction = parameters.validation_fraction / (1 - parameters.test_fraction)
+    validation = table.lesion_group.isin(_draw(units[~tested], fraction, parameters, part="validation"))
+    conditions = [test, tested, validation]
+    return table.assign(part=np.select(conditions, ["test", UNUSED, "validation"], "train"))
 
 
 def _draw(units: pd.DataFrame, fraction: float, parameters: Parameters, *, part: str) -> pd.Series:

@@ -65,17 +65,148 @@ def extremes(groups: pd.DataFrame, score: str) -> str:
     Parameters
     ----------
     groups
-        From :func:`skinlesion.evaluation.subgroups`.
+        From :func:`skinlesion.subgroups.scores`.
     """
-    scored = groups.dropna(subset=[score])
+    scored = groups[(groups.score == score) & groups.value.notna()]
     if scored.empty:
         return "No group has enough images to be scored."
-    ends = [
-        f"{row.column.replace('_', ' ')} **{row.group}** "
-        f"({interval(row[score], row[f'{score}_low'], row[f'{score}_high'])}, {row.images:,} images)"
-        for row in (scored.loc[scored[score].idxmin()], scored.loc[scored[score].idxmax()])
+    ends = [_group(scored.loc[place]) for place in (scored.value.idxmin(), scored.value.idxmax())]
+    return f"{_words(score).capitalize()} is lowest for {ends[0]} and highest for {ends[1]}."
+
+
+def subgroups(groups: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
+    """Return some scores of the subgroups with one row a group and one column a score, as text."""
+    text = groups.assign(shown=with_interval(groups[["value", "low", "high"]], digits=2))
+    facts = ["column", "group", "images", "lesions"]
+    wide = text.pivot(index=facts, columns="score", values="shown")[list(scores)]
+    order = pd.MultiIndex.from_frame(groups[facts].drop_duplicates())
+    return wide.loc[order].reset_index()
+
+
+def decisions(answer: Any) -> pd.DataFrame:
+    """Return what thresholds chosen on validation give on the test part, as text.
+
+    Parameters
+    ----------
+    answer
+        From :func:`skinlesion.decisions.answer`.
+    """
+    chosen = answer.chosen
+    names = [name for name in chosen if f"{name}_low" in chosen]
+    short = {"positive_predictive_value": "PPV", "negative_predictive_value": "NPV"}
+    shown = {
+        short.get(name, name): with_interval(chosen[[name, f"{name}_low", f"{name}_high"]], digits=2) for name in names
+    }
+    return frame({"threshold": chosen.threshold, **shown})
+
+
+def plain(answer: Any) -> dict[str, Any]:
+    """Return an answer as plain values, for JSON."""
+    return {"points": answer.points.to_dict("index"), "chosen": answer.chosen.to_dict("index")}
+
+
+def transfer(folder: Path) -> pd.DataFrame:
+    """Return the scores of every run of the study ``transfer`` in `folder`, one row a source left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        source, images, accuracy and balanced accuracy on it, the same on validation (the other sources), as text.
+    """
+    rows = []
+    for run in sorted(folder.glob("transfer/seed-*")):
+        if not (run / "metrics.json").is_file():
+            continue
+        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+        split = json.loads((run / "preprocessing.json").read_text(encoding="utf-8"))
+        row = {"left out": split["left_out"], "images": metrics["test"]["images"]}
+        for part, where in (("test", "on it"), ("validation", "on the others")):
+            for score in ("accuracy", "balanced_accuracy"):
+                row[f"{_words(score)} {where}"] = interval(**metrics[part]["headline"][score])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def findings(
+    *,
+    cases: pd.DataFrame,
+    wrong: pd.DataFrame,
+    groups: pd.DataFrame,
+    consistency: Mapping[str, float],
+    doubtful: pd.DataFrame,
+    on_lesion: pd.DataFrame | None,
+    without: pd.DataFrame | None,
+    corrupted: pd.DataFrame | None,
+) -> list[str]:
+    """Return what the error analysis found, in three to six sentences, each with its numbers.
+
+    Parameters
+    ----------
+    cases, wrong
+        The test images, and those of them that are classified wrongly.
+    groups, consistency
+        From :mod:`skinlesion.subgroups`.
+    doubtful
+        From :func:`skinlesion.doubt.by`, by dx_type.
+    on_lesion, without, corrupted
+        From :mod:`skinlesion.saliency` and :mod:`skinlesion.robustness`, or None where not computed.
+    """
+    missed, all_mel = wrong[wrong.dx == "mel"], int((cases.dx == "mel").sum())
+    benign = int(missed.predicted.isin(["nv", "bkl", "df", "vasc"]).sum())
+    said = [
+        f"**Melanoma.** {len(missed)} of {all_mel} melanoma images are missed, {benign} of them called benign; the "
+        f"most frequent name for them is {missed.predicted.mode().iloc[0] if len(missed) else 'none'}."
     ]
-    return f"{score.replace('_', ' ').capitalize()} is lowest for {ends[0]} and highest for {ends[1]}."
+    kinds = groups[(groups.column == "dx_type") & (groups.score == "accuracy") & groups.value.notna()]
+    if len(kinds) > 1:
+        low, high = (_group(kinds.loc[place]) for place in (kinds.value.idxmin(), kinds.value.idxmax()))
+        said.append(f"**How the diagnosis was made.** Accuracy runs from {low} to {high}.")
+    people = groups[groups.column.isin(["sex", "age_band", "localization", "dataset", "lesion_size"])]
+    sure = people[(people.score == "accuracy") & (people.p_holm < 0.05)]
+    if len(sure):
+        row = sure.loc[sure.gap.idxmin()]
+        said.append(
+            f"**Whom it fails.** {len(sure)} gaps in accuracy are beyond chance after Holm's correction; the worst is "
+            f"{_group(row)}, {row.gap:+.3f} ({row.gap_low:+.3f} to {row.gap_high:+.3f}) from the others."
+        )
+    else:
+        said.append(
+            "**Whom it fails.** No gap in accuracy between people or clinics is beyond chance after correction."
+        )
+    doubt = doubtful[doubtful.images >= min(20, doubtful.images.max())].sort_values("fraction").iloc[-1]
+    said.append(
+        f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are in doubt, most often with dx_type "
+        f"{doubt.name} ({doubt.fraction:.1%} of {doubt.images:,.0f}); {consistency['inconsistent']} of "
+        f"{consistency['lesions']} lesions with several images get more than one diagnosis."
+    )
+    if without is not None:
+        score = without.balanced_accuracy
+        looked = ""
+        if on_lesion is not None:
+            known = on_lesion.dropna(subset="value")
+            share, area = (np.average(known[name], weights=known.images) for name in ("value", "area"))
+            looked = f" {share:.0%} of Grad-CAM lies on the lesion, which covers {area:.0%} of the frame."
+        said.append(
+            f"**What it leans on.** Balanced accuracy on a sample of all classes is {score['untouched']:.2f}; "
+            f"{score['lesion removed']:.2f} with the lesion painted over, {score['background removed']:.2f} with the "
+            f"background painted over.{looked}"
+        )
+    if corrupted is not None:
+        ends = corrupted[corrupted.severity == corrupted.severity.max()].set_index("corruption").balanced_accuracy
+        start = corrupted.balanced_accuracy[corrupted.severity == 0].iloc[0]
+        said.append(
+            f"**In another light.** From {start:.2f}, balanced accuracy falls to {ends.min():.2f} under the severest "
+            f"{ends.idxmin()} and least under {ends.idxmax()} ({ends.max():.2f})."
+        )
+    return said
+
+
+def _group(row: pd.Series) -> str:
+    return f"{_words(row.column)} **{row.group}** ({interval(row.value, row.low, row.high)}, {row.counted:,.0f} images)"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def results(folder: Path) -> str:
@@ -159,6 +290,12 @@ def write_blocks(readme: Path, folder: Path) -> None:
         if found:
             text = f"{before}{start}\n\n{make(folder)}\n\n{end}{rest.partition(end)[2]}"
     files.write_text(readme, text)
+
+
+def mean(values: np.ndarray, *, digits: int = 2) -> str:
+    """Return the mean of the `values` that are numbers as text, a dash where there are none."""
+    known = values[~np.isnan(values)]
+    return f"{known.mean():.{digits}f}" if len(known) else "–"
 
 
 def median(values: np.ndarray, *, digits: int = 2) -> str:
