@@ -1,8 +1,10 @@
 import json
 
+import pytest
 import torch
+from conftest import random_scores
 
-from skinlesion import benchmarks
+from skinlesion import benchmarks, evaluation, reference
 
 
 def test_decoding_is_measured_beside_the_loop_and_written_down(tmp_path):
@@ -32,3 +34,12 @@ def test_training_is_measured_beside_the_loops_and_what_is_not_is_said(tmp_path)
     if not torch.cuda.is_available():
         assert {"5 seeds on one GPU", "25 epochs of the paper study on one GPU"} <= set(unmeasured.method)
     assert json.loads((tmp_path / "training.json").read_text())["environment"]["hardware"]
+
+
+def test_scoring_is_measured_and_the_loop_scores_the_same(tmp_path):
+    table = benchmarks.scoring(tmp_path, count=200, draws=20, loops=1, repeats=1)
+    assert table.method.tolist() == ["loop with scikit-learn", "bootstrap"]
+    assert (table.draws_per_second > 0).all()
+    labels, probabilities, _ = random_scores(0, 150)
+    ours = evaluation.headline(labels, probabilities).value.to_dict()
+    assert reference.scores(labels, probabilities) == pytest.approx(ours, rel=1e-6)

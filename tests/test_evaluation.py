@@ -169,3 +169,18 @@ def test_mistakes_and_pairs_are_counted_by_hand():
     assert list(wrong.p_true) == [0.02, 0.02, 0.02]
     pairs = evaluation.confused_pairs(wrong, cases.dx.value_counts())
     assert pairs.iloc[0].tolist() == ["mel", "nv", 2, pytest.approx(0.85), 1.0]
+
+
+@pytest.mark.parametrize("images", [1, 7, 21])
+def test_all_correct_scores_one_and_has_no_width(images):
+    labels = np.arange(images) % 7
+    bootstrap = evaluation.Bootstrap.draw(np.arange(images).astype(str), draws=50, seed=0)
+    table = evaluation.headline(labels, np.eye(7)[labels], bootstrap)
+    sure = ["accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_average_precision"]
+    assert (table.loc[sure] == 1).all(axis=None)
+    assert table.value.loss == pytest.approx(0)
+    if images == 1:  # one class: nothing to rank, and chance would agree always
+        assert table.value[["macro_auc", "kappa"]].isna().all()
+        assert table.value.mcc == 0
+    else:
+        assert table.value[["macro_auc", "kappa", "mcc"]].tolist() == pytest.approx([1, 1, 1])

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (data, verify):
         command.add_argument("--dataset", default="ham10000", choices=["ham10000", "isic2018_test"])
         command.add_argument("folder", type=Path)
-    bench = commands.add_parser("bench", help="measure decoding and training beside plain loops")
+    bench = commands.add_parser("bench", help="measure training, decoding and scoring beside plain loops")
     bench.add_argument("--data", type=Path, help="a folder with HAM10000; without it that part is not measured")
     bench.add_argument("--weights", default="none", help="starting weights of the paper study")
     bench.set_defaults(run=_bench)
@@ -134,6 +134,7 @@ def _bench(options: argparse.Namespace) -> None:
     output = files.ROOT / "reports" / "benchmarks"
     benchmarks.training(output, data=options.data, weights=options.weights)
     benchmarks.decoding(output, data=options.data)
+    benchmarks.scoring(output)
 
 
 def _readme(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import resource
 import sys
 import tempfile
 import time
+import timeit
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,7 @@ from skinlesion import (
     checkpoints,
     dataset,
     engine,
+    evaluation,
     files,
     images,
     models,
@@ -73,6 +75,49 @@ def decoding(output: Path, *, data: Path | None = None, count: int = 1000, repea
     table = pd.DataFrame(rows)
     files.write_csv(output / "decoding.csv", table)
     files.write_json(output / "decoding.json", {**facts, "repeats": repeats, "rows": rows})
+    print(table.round(2).to_string(index=False))
+    return table
+
+
+def scoring(output: Path, *, count: int = 1500, draws: int = 1000, loops: int = 20, repeats: int = 3) -> pd.DataFrame:
+    """Measure the bootstrap of all headline scores beside a loop with scikit-learn, and write what came out.
+
+    Parameters
+    ----------
+    output
+        Folder for ``scoring.csv`` (one row a method) and ``scoring.json`` (with the machine).
+    count
+        Images, of which two thirds as many lesions are drawn.
+    draws, loops
+        Draws of the bootstrap, and of the loop, which is slower.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method, draws, seconds (median), draws_per_second, times_the_loop.
+    """
+    facts = {"measured": runs.now(), "source": runs.source(), "environment": runs.environment()}
+    rng = np.random.default_rng(0)
+    labels, probabilities = rng.integers(0, len(dataset.DX), count), rng.dirichlet(np.ones(len(dataset.DX)), count)
+    lesions = rng.integers(0, count * 2 // 3, count).astype(str)
+
+    def loop() -> None:
+        groups = pd.Series(range(count)).groupby(lesions).apply(list)
+        for _ in range(loops):
+            rows = np.concatenate(groups.iloc[rng.integers(0, len(groups), len(groups))].to_list()).astype(int)
+            reference.scores(labels[rows], probabilities[rows])
+
+    def bootstrap() -> None:
+        evaluation.headline(labels, probabilities, evaluation.Bootstrap.draw(lesions, draws=draws, seed=0))
+
+    rows = []
+    for method, function, times in (("loop with scikit-learn", loop, loops), ("bootstrap", bootstrap, draws)):
+        seconds = float(np.median([timeit.timeit(function, number=1) for _ in range(repeats)]))
+        rows.append({"method": method, "draws": times, "seconds": seconds, "draws_per_second": times / seconds})
+    table = pd.DataFrame(rows)
+    table["times_the_loop"] = table.draws_per_second / table.draws_per_second[0]
+    files.write_csv(output / "scoring.csv", table)
+    files.write_json(output / "scoring.json", {**facts, "images": count, "rows": table.to_dict("records")})
     print(table.round(2).to_string(index=False))
     return table
 

@@ -139,7 +139,7 @@ def bands(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap, *, points:
         precision at the highest threshold that reaches it); columns x, value, low, high.
     """
     grid = np.linspace(0, 1, points)
-    _, *whole = (rate[None] if number else rate for number, rate in enumerate(rates(truth, score)))
+    _, *whole = rates(truth, score, np.ones((1, len(truth))))
     _, *drawn = rates(truth, score, bootstrap.weights())
     tables = {}
     for name, curve in (("roc", _roc_on), ("precision_recall", _precision_on)):

@@ -653,7 +653,7 @@ def overlays(pixels: np.ndarray, maps: np.ndarray, masks: np.ndarray, titles: Se
         if mask.any() and not mask.all():
             axis.contour(mask, levels=[0.5], colors="white", linewidths=1)
         axis.set_title(title, fontsize=7, fontweight="normal", loc="center")
-    return Picture(figure, alt, resolution=90)
+    return Picture(figure, alt, resolution=70)
 
 
 def _words(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the engine is measured against: a training loop as a practitioner writes it, on torch and torchvision alone."""
+"""What this library is measured against: loops as a practitioner writes them, on torch, torchvision, scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from PIL import Image
+from sklearn import metrics
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -81,6 +83,23 @@ def without_input(*, size: int, batch: int, steps: int, model: nn.Module | None 
         pixels = pixels.contiguous(memory_format=torch.channels_last)
     labels = torch.arange(batch) % CLASSES
     return _train(itertools.repeat((pixels, labels)), batch, steps, model or _model())
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return the headline scores of one draw."""
+    predicted, names = probabilities.argmax(1), range(CLASSES)
+    truth = np.eye(CLASSES)[labels]
+    return {
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
+        "macro_f1": metrics.f1_score(labels, predicted, average="macro"),
+        "weighted_f1": metrics.f1_score(labels, predicted, average="weighted"),
+        "kappa": metrics.cohen_kappa_score(labels, predicted),
+        "mcc": metrics.matthews_corrcoef(labels, predicted),
+        "macro_auc": metrics.roc_auc_score(labels, probabilities, multi_class="ovr", labels=names),
+        "macro_average_precision": metrics.average_precision_score(truth, probabilities, average="macro"),
+        "loss": metrics.log_loss(labels, probabilities, labels=names),
+    }
 
 
 def _model() -> nn.Module:

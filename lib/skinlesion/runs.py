@@ -31,6 +31,8 @@ PACKAGES = [
     "nbconvert",
     "pydantic",
     "pandera",
+    "cleanlab",
+    "grad-cam",
 ]
 
 

@@ -182,7 +182,7 @@ def findings(
     if without is not None:
         score = without.balanced_accuracy
         looked = ""
-        if on_lesion is not None:
+        if on_lesion is not None and on_lesion.value.notna().any():
             known = on_lesion.dropna(subset="value")
             share, area = (np.average(known[name], weights=known.images) for name in ("value", "area"))
             looked = f" {share:.0%} of Grad-CAM lies on the lesion, which covers {area:.0%} of the frame."
