@@ -78,7 +78,7 @@ $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_prepro
 	$(page)
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
-    $(OUT)/seed-%/split.csv $(call modules,splits augmentation batches losses models distributed engine checkpoints training predictions)
+    $(OUT)/seed-%/split.csv $(call modules,splits augmentation batches losses models distributed engine checkpoints training predictions inference)
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
@@ -86,7 +86,7 @@ $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evalua
 	$(page)
 
 $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation models masks inspection subgroups doubt saliency \
+    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation models masks inference inspection subgroups doubt saliency \
     robustness features)
 	$(page)
 

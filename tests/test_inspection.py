@@ -1,14 +1,12 @@
 import numpy as np
-from safetensors.torch import save_model
 
-from skinlesion import files, inspection, masks, models, runs
+from skinlesion import inference, inspection, masks, models, runs
 
 
 def test_the_run_s_network_and_the_images_of_the_cases_are_opened(tiny, opened):
     run = runs.Run(tiny)
     model = models.build(tiny.backbone, weights="none", classes=7, seed=9).eval()
-    with files.atomic(run.folder / "model.safetensors") as temporary:
-        save_model(model, str(temporary))
+    inference.save(model, run.folder / "model.safetensors", tiny)
     cases = opened.metadata.iloc[[7, 2]]
     inputs = inspection.open_inputs(run, cases)
     assert inputs.absent == ""
@@ -18,7 +16,7 @@ def test_the_run_s_network_and_the_images_of_the_cases_are_opened(tiny, opened):
     assert np.array_equal(first.detach(), second.detach())
 
 
-def test_what_is_not_here_is_said_in_a_sentence(tiny, opened, tmp_path):
+def test_what_is_not_here_is_said_in_a_sentence(tiny, opened):
     run = runs.Run(tiny)
     assert inspection.open_inputs(run, opened.metadata).absent.startswith("Not computed: model.safetensors is not here")
 

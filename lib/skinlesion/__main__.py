@@ -38,6 +38,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
+    predict = commands.add_parser("predict", help="say what a trained network sees in JPEGs; research, not diagnosis")
+    predict.add_argument("model", type=Path, help="model.safetensors of a run")
+    predict.add_argument("images", type=Path, nargs="+", help="JPEGs, and folders of them")
+    predict.add_argument("--output", type=Path, help="a CSV file, instead of the screen")
+    predict.set_defaults(run=_predict)
     index = commands.add_parser("index", help="write the index of all reports")
     index.add_argument("folder", type=Path)
     index.set_defaults(run=_index)
@@ -101,6 +106,22 @@ def _train(options: argparse.Namespace) -> None:
             print(f"epoch {trained.selected_epoch} is selected; notebook 03 takes it up from the checkpoint")
     finally:
         distributed.stop()
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from skinlesion import files, inference  # as above
+
+    model, facts = inference.load(options.model)
+    table, unreadable = inference.predict(model, facts, inference.find(options.images))
+    for path, reason in unreadable.items():
+        print(f"skipped: {path}: {reason}", file=sys.stderr)
+    if table.empty:
+        raise inference.InferenceError("none of the images can be read")
+    if options.output:
+        files.write_csv(options.output, table)
+        print(f"{len(table)} images in {options.output}, {len(unreadable)} skipped")
+    else:
+        print(table.round(3).to_string(index=False))
 
 
 def _index(options: argparse.Namespace) -> None:

@@ -92,7 +92,7 @@ def open_container(container: Path) -> Iterator[Callable[[str], bytes]]:
     :data:`MOST_BYTES`, whatever its header claims.
     """
     if container.is_dir():
-        yield lambda name: _bounded(container / name)
+        yield lambda name: read_bounded(container / name)
         return
     with open_zip(container) as opened:
 
@@ -172,7 +172,14 @@ def _twice(image_id: str, *members: Member) -> str:
     return f"image {image_id} occurs twice: in {where}. Keep one"
 
 
-def _bounded(path: Path) -> bytes:
+def read_bounded(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises
+    ------
+    DatasetError
+        If there are more than :data:`MOST_BYTES`.
+    """
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_model
 from torch import nn
 
-from skinlesion import dataset, engine, files, images, masks, models
+from skinlesion import dataset, engine, images, inference, masks
 from skinlesion.dataset import DX
 from skinlesion.runs import Run
 
@@ -45,23 +44,19 @@ def open_inputs(run: Run, cases: pd.DataFrame) -> Inputs:
         image_id of each image wanted.
     """
     chosen = run.parameters
-    weights = run.folder / "model.safetensors"
     nothing = np.empty((0, chosen.image_size, chosen.image_size, 3), np.uint8)
-    if not weights.is_file():
-        return Inputs(f"Not computed: {files.shown(weights)} is not here.", nn.Identity(), nothing, None)
     try:
+        model, _ = inference.load(run.folder / "model.safetensors")
         data = dataset.open_dataset(chosen)
-    except dataset.DatasetError as error:
-        return Inputs(f"Not computed: the images are not here ({error}).", nn.Identity(), nothing, None)
+    except (inference.InferenceError, dataset.DatasetError) as error:
+        return Inputs(f"Not computed: {error}.", nn.Identity(), nothing, None)
     store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
     rows = data.metadata.reset_index().set_index("image_id")["index"].loc[cases.image_id].to_numpy()
     engine.keep_memory()
-    model = models.build(chosen.backbone, weights="none", classes=len(DX), seed=chosen.seed)
-    load_model(model, str(weights))
     found = None
     if masks.available(chosen.data_folder) and chosen.resize == "squash":
         found = masks.read(chosen.data_folder, list(cases.image_id), size=chosen.image_size)
-    return Inputs("", model.eval(), store[rows], found)
+    return Inputs("", model, store[rows], found)
 
 
 def sample(labels: np.ndarray, *, most: int, seed: int) -> np.ndarray:

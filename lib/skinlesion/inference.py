@@ -1,0 +1,118 @@
+"""A trained network as a file of its own, and what it says of photographs: JPEGs in, seven probabilities out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+from tqdm import tqdm
+
+from skinlesion import archives, augmentation, files, images, models
+from skinlesion.dataset import DX
+from skinlesion.parameters import Parameters
+from skinlesion.predictions import COLUMNS
+
+FACTS = "skinlesion"
+"""Key of the file's metadata under which lies what is needed to use the weights."""
+
+SUFFIXES = (".jpg", ".jpeg")
+
+
+class InferenceError(ValueError):
+    """A file of weights, or of images, that cannot be used; the message names it."""
+
+
+def save(model: nn.Module, path: Path, parameters: Parameters) -> None:
+    """Write a network's weights as safetensors, with what is needed to build it and to feed it, atomically."""
+    facts = {
+        "study": parameters.study,
+        "seed": parameters.seed,
+        "backbone": parameters.backbone,
+        "image_size": parameters.image_size,
+        "resize": parameters.resize,
+        "classes": DX,
+    }
+    with files.atomic(path) as temporary:
+        save_model(model, str(temporary), metadata={FACTS: json.dumps(facts)})
+
+
+def load(path: Path) -> tuple[nn.Module, dict]:
+    """Return a network in evaluation mode, and the facts :func:`save` wrote beside its weights.
+
+    Raises
+    ------
+    InferenceError
+        If the file is not there, is damaged, or holds no network of this library.
+    """
+    if not path.is_file():
+        raise InferenceError(
+            f"{files.shown(path)} is not here: a run leaves its network there, and it is in no repository"
+        )
+    try:
+        with safe_open(path, framework="pt") as opened:
+            facts = json.loads((opened.metadata() or {})[FACTS])
+        model = models.build(facts["backbone"], weights="none", classes=len(facts["classes"]), seed=0)
+        load_model(model, str(path))
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise InferenceError(
+            f"{path.name} is damaged or no network of this library ({str(error).splitlines()[0]})"
+        ) from error
+    return model.eval(), facts
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """Return the JPEGs among some files and folders (and their subfolders), in order, each once.
+
+    Raises
+    ------
+    InferenceError
+        If a path does not exist, or there is no JPEG.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise InferenceError(f"{path} does not exist")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found |= dict.fromkeys(each for each in inside if each.suffix.lower() in SUFFIXES and each.is_file())
+    if not found:
+        raise InferenceError(f"no JPEG in {', '.join(map(str, paths))} (names must end in .jpg or .jpeg)")
+    return list(found)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]]:
+    """Return what the network says of some JPEGs, and which of them cannot be read, with the reason.
+
+    Parameters
+    ----------
+    model, facts
+        From :func:`load`.
+
+    Returns
+    -------
+    tuple
+        A table with image (the file's name without its suffix), predicted, and the probabilities ``p_akiec`` …
+        ``p_vasc``; and the unreadable files.
+    """
+    rows: list[tuple[str, np.ndarray]] = []
+    unreadable: dict[Path, str] = {}
+    for path in tqdm(paths, desc="predict", unit="image", disable=len(paths) < 50):
+        try:
+            content = archives.read_bounded(path)
+            pixels = images.decode(content, size=facts["image_size"], resize=facts["resize"])
+        except (archives.DatasetError, OSError) as error:
+            unreadable[path] = str(error)
+            continue
+        batch = augmentation.normalise(augmentation.to_float(torch.from_numpy(pixels.copy())[None]))
+        rows.append((path.stem, torch.softmax(model(batch)[0].double(), dim=0).numpy()))
+    table = pd.DataFrame({"image": [name for name, _ in rows]})
+    probabilities = np.array([row for _, row in rows]).reshape(-1, len(DX))
+    table["predicted"] = np.array(DX)[probabilities.argmax(1)] if len(rows) else []
+    return pd.concat([table, pd.DataFrame(probabilities, columns=COLUMNS)], axis=1), unreadable
