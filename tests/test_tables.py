@@ -141,6 +141,8 @@ def test_transfer_has_a_row_for_each_source_left_out(tmp_path):
     table = tables.transfer(tmp_path)
     assert table["left out"].tolist() == ["vidir_modern"]
     assert table["accuracy on it"].tolist() == ["0.500 (0.400–0.600)"]
+    assert "vidir_modern | 10 | 0.500 (0.400–0.600)" in tables.sources(tmp_path)
+    assert tables.sources(tmp_path / "nowhere") == "Not measured yet."
 
 
 def test_decisions_are_shown_with_intervals_and_saved_as_plain_values():

@@ -222,7 +222,7 @@ def results(folder: Path) -> str:
         if not ((run / "manifest.json").is_file() and (run / "metrics.json").is_file()):
             continue
         manifest, metrics = (json.loads((run / name).read_text()) for name in ("manifest.json", "metrics.json"))
-        if manifest["data"]["synthetic"]:
+        if manifest["data"]["synthetic"] or manifest["parameters"]["split_by"] == "source":
             continue
         test, chosen = metrics["test"], manifest["parameters"]
         scores = [
@@ -272,7 +272,16 @@ def speeds(folder: Path) -> str:
     return head + "\n".join(rows) + where
 
 
-BLOCKS = {"results": results, "speeds": speeds}
+def sources(folder: Path) -> str:
+    """Return the scores of the study ``transfer`` in `folder` as a Markdown table."""
+    table = transfer(folder)
+    if table.empty:
+        return "Not measured yet."
+    lines = [" | ".join(map(str, row)) for row in table.itertuples(index=False)]
+    return "\n".join([" | ".join(table), " | ".join(["---"] * len(table.columns)), *lines])
+
+
+BLOCKS = {"results": results, "sources": sources, "speeds": speeds}
 """What README.md shows of the reports, and what makes each."""
 
 
