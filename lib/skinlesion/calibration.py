@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
-from skinlesion.evaluation import Bootstrap, log_losses
+from skinlesion.evaluation import Bootstrap, interval, log_losses
 
 BINS = 15
 """Bins of confidence, as in Guo et al., "On Calibration of Modern Neural Networks" (2017)."""
@@ -110,7 +110,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) 
     for name, adaptive in (("ece_fixed", False), ("ece_adaptive", True)):
         value[name] = expected_calibration_error(labels, probabilities, adaptive=adaptive)
         drawn[name] = _drawn_errors(labels, probabilities, bootstrap, adaptive=adaptive)
-    rows = {name: [value[name], *np.percentile(drawn[name], [2.5, 97.5])] for name in ROWS}
+    rows = {name: [value[name], *interval(drawn[name])] for name in ROWS}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
 
 

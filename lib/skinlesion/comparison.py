@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -54,8 +53,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, *, draws: int, seed: int) 
         {name: evaluation.headline(labels, each).value for name, each in (("first", one), ("second", other))}
     )
     table["difference"] = table.second - table["first"]
-    limits = {name: np.nanpercentile(drawn[1][name] - drawn[0][name], [2.5, 97.5]) for name in table.index}
-    return table.assign(low=[limits[name][0] for name in table.index], high=[limits[name][1] for name in table.index])
+    table[["low", "high"]] = [evaluation.interval(drawn[1][name] - drawn[0][name]) for name in table.index]
+    return table
 
 
 def mcnemar(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.dataset import DX
-from skinlesion.evaluation import Bootstrap
+from skinlesion.evaluation import Bootstrap, interval
 
 
 def calibrate(labels: np.ndarray, probabilities: np.ndarray, *, coverage: float, by_class: bool = False) -> np.ndarray:
@@ -40,13 +40,14 @@ def summary(labels: np.ndarray, included: np.ndarray, bootstrap: Bootstrap) -> p
     covered, size = included[np.arange(len(labels)), labels], included.sum(1)
     rows = {}
     for name, at in {"all": np.ones(len(labels), bool), **{dx: labels == k for k, dx in enumerate(DX)}}.items():
-        rows[name] = {"images": int(at.sum())}
+        row: dict[str, float] = {"images": int(at.sum())}
         if at.any():
             sums = bootstrap.total(np.column_stack([at & covered, at]).astype(float))
             drawn = sums[sums[:, 1] > 0]
-            low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
-            rows[name] |= {"coverage": covered[at].mean(), "low": low, "high": high, "mean_size": size[at].mean()}
-            rows[name] |= {"single": (size[at] == 1).mean(), "empty": (size[at] == 0).mean()}
+            low, high = interval(drawn[:, 0] / drawn[:, 1])
+            row |= {"coverage": covered[at].mean(), "low": low, "high": high, "mean_size": size[at].mean()}
+            row |= {"single": (size[at] == 1).mean(), "empty": (size[at] == 0).mean()}
+        rows[name] = row
     names = ["images", "coverage", "low", "high", "mean_size", "single", "empty"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=names)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.dataset import DX, MALIGNANT
-from skinlesion.evaluation import Bootstrap, weights_by_score
+from skinlesion.evaluation import Bootstrap, interval, weights_by_score
 
 QUESTIONS: dict[str, tuple[str, ...]] = {"melanoma": ("mel",), "malignant": MALIGNANT}
 """Yes-or-no questions and the diagnoses that are a yes."""
@@ -81,7 +81,7 @@ def operating_points(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap)
         for level in LEVELS:
             other = "specificity" if name == "sensitivity" else "sensitivity"
             row = f"{name} at {level:.0%} {other}"
-            rows[row] = [_best(whole[ask], whole[given], level), *_interval(_best(drawn[ask], drawn[given], level))]
+            rows[row] = [_best(whole[ask], whole[given], level), *interval(_best(drawn[ask], drawn[given], level))]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
 
 
@@ -125,7 +125,7 @@ def at_threshold(truth: np.ndarray, score: np.ndarray, threshold: float, bootstr
         ("negative_predictive_value", 3, 1),
     ):
         value, values = (_share(table[:, hit], table[:, miss]) for table in (whole, drawn))
-        rows[name] = [float(value[0]), *_interval(values)]
+        rows[name] = [float(value[0]), *interval(values)]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
 
 
@@ -189,7 +189,7 @@ def referral(
     for fraction in fractions:
         kept = confidence >= np.quantile(confidence, fraction, method="higher")
         sums = bootstrap.total(np.column_stack([kept & hit, kept]).astype(float))
-        low, high = _interval(_share(sums[:, 0], sums[:, 1] - sums[:, 0]))
+        low, high = interval(_share(sums[:, 0], sums[:, 1] - sums[:, 0]))
         rows.append(
             {
                 "referred": fraction,
@@ -203,36 +203,6 @@ def referral(
     return pd.DataFrame(rows)
 
 
-def _best(asked: np.ndarray, given: np.ndarray, level: float) -> np.ndarray:
-    """Return the best of one rate over the thresholds at which the other reaches a level."""
-    best = np.where(given >= level - 1e-12, asked, 0).max(-1)
-    return np.where(np.isnan(asked).any(-1) | np.isnan(given).any(-1), np.nan, best)
-
-
-def _share(hit: np.ndarray, miss: np.ndarray) -> np.ndarray:
-    total = hit + miss
-    return np.divide(hit, total, out=np.full(np.shape(total), np.nan), where=total > 0)
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _roc_on(grid: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, predictive: np.ndarray) -> np.ndarray:
-    return np.stack([np.interp(grid, 1 - spec, sens) for sens, spec in zip(sensitivity, specificity, strict=True)])
-
-
-def _precision_on(
-    grid: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, predictive: np.ndarray
-) -> np.ndarray:
-    first = [np.searchsorted(sens, grid - 1e-12) for sens in sensitivity]
-    return np.stack([value[np.minimum(at, len(value) - 1)] for value, at in zip(predictive, first, strict=True)])
-
-
 @dataclass(frozen=True)
 class Answer:
     """How well a yes-or-no question is answered on the test part.
@@ -243,8 +213,7 @@ class Answer:
         From :func:`operating_points`.
     chosen
         One row a rule, such as ``90% sensitivity on validation``: the threshold chosen there, and what it gives on
-        the test part, from :func:`at_threshold`, as text and as numbers in the columns ``<score>``, ``<score>_low``
-        and ``<score>_high``.
+        the test part, from :func:`at_threshold`, in the columns ``<score>``, ``<score>_low`` and ``<score>_high``.
     bands
         From :func:`bands`.
     """
@@ -284,3 +253,25 @@ def answer(
             rows[f"{level:.0%} {score} on validation"] = row
     chosen = pd.DataFrame.from_dict(rows, orient="index")
     return Answer(operating_points(*scored, bootstrap), chosen, bands(*scored, bootstrap))
+
+
+def _best(asked: np.ndarray, given: np.ndarray, level: float) -> np.ndarray:
+    """Return the best of one rate over the thresholds at which the other reaches a level."""
+    best = np.where(given >= level - 1e-12, asked, 0).max(-1)
+    return np.where(np.isnan(asked).any(-1) | np.isnan(given).any(-1), np.nan, best)
+
+
+def _share(hit: np.ndarray, miss: np.ndarray) -> np.ndarray:
+    total = hit + miss
+    return np.divide(hit, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+
+
+def _roc_on(grid: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, predictive: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(grid, 1 - spec, sens) for sens, spec in zip(sensitivity, specificity, strict=True)])
+
+
+def _precision_on(
+    grid: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, predictive: np.ndarray
+) -> np.ndarray:
+    first = [np.searchsorted(sens, grid - 1e-12) for sens in sensitivity]
+    return np.stack([value[np.minimum(at, len(value) - 1)] for value, at in zip(predictive, first, strict=True)])

@@ -269,6 +269,15 @@ def precision_recall(labels: np.ndarray, probabilities: np.ndarray, k: int) -> t
     return recall, precision
 
 
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """Return the 95% percentile interval of the draws that are numbers; NaN twice where none is."""
+    known = draws[~np.isnan(draws)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def majority_accuracy(labels: np.ndarray) -> float:
     """Return the accuracy of always naming the most frequent class."""
     return float(np.bincount(labels).max() / len(labels))
@@ -335,11 +344,6 @@ def _nanmean(values: np.ndarray) -> np.ndarray:
 
 def _with_intervals(value: dict[str, np.ndarray], drawn: dict[str, np.ndarray]) -> pd.DataFrame:
     table = pd.DataFrame({"value": value}, dtype=float)
-    for name, percent in (("low", 2.5), ("high", 97.5)):
-        table[name] = [_percentile(drawn.get(score), percent) for score in table.index]
+    limits = [interval(drawn.get(score, np.empty(0))) for score in table.index]
+    table[["low", "high"]] = np.array(limits)
     return table
-
-
-def _percentile(values: np.ndarray | None, percent: float) -> float:
-    known = np.empty(0) if values is None else values[~np.isnan(values)]
-    return float(np.percentile(known, percent)) if len(known) else float("nan")

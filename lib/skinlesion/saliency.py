@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from skinlesion import augmentation
 from skinlesion.dataset import DX
+from skinlesion.evaluation import interval
 
 BATCH = 16
 
@@ -93,7 +94,7 @@ def on_lesion(
                 )
                 drawn = rng.integers(0, len(per_lesion), (draws, len(per_lesion)))
                 sums = per_lesion[drawn].sum(1)
-                low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
+                low, high = interval(sums[:, 0] / sums[:, 1])
                 row |= {"area": area[at].mean(), "value": share[at].mean(), "low": low, "high": high}
             rows.append(row)
     return pd.DataFrame(rows, columns=["dx", "outcome", "images", "area", "value", "low", "high"])

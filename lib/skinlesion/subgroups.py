@@ -192,7 +192,7 @@ def _compared(
     row: dict[str, float] = {"counted": counted}
     if counted < SMALLEST:
         return row
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    low, high = evaluation.interval(draws)
     same = low == high and value in (0, 1)
     if same:
         exact = stats.binomtest(round(value * min(lesions, counted)), min(lesions, counted)).proportion_ci()
@@ -201,7 +201,7 @@ def _compared(
     if outside[0] < SMALLEST or same:
         return row
     gaps = draws - outside[2]
-    low, high = np.nanpercentile(gaps, [2.5, 97.5])
+    low, high = evaluation.interval(gaps)
     gap, error = value - outside[1], np.nanstd(gaps)
     p = 2 * stats.norm.sf(abs(gap) / error) if error > 0 else float(gap == 0)
     return row | {"gap": gap, "gap_low": low, "gap_high": high, "p": float(p)}
