@@ -24,6 +24,20 @@ def test_the_other_paper_studies_differ_from_the_one_by_lesion_as_they_say(study
     assert {key for key in lesion if lesion[key] != other[key]} == {"study"} | differs
 
 
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        ("paper", "by image: 70% train, 15% validation, 15% test"),
+        ("paper_clean", "by lesion, clean arm: 70% train, 15% validation, 15% test"),
+        ("paper_folds", "by lesion, 5 folds: 65% train, 15% validation, 20% test"),
+        ("transfer", "by source: one source test, of the others 82% train, 18% validation"),
+    ],
+)
+def test_a_split_is_said_as_it_is_drawn(study, words):
+    chosen = parameters.load(study)
+    assert f"{chosen.split}: {chosen.parts}" == words
+
+
 def test_the_paper_study_has_the_numbers_of_the_preprint():
     paper = parameters.load("paper")
     assert (paper.backbone, paper.learning_rate, paper.batch_size, paper.epochs) == ("mobilenet_v2", 0.001, 32, 25)

@@ -301,8 +301,8 @@ def logits(model: nn.Module, source: batches.Source, rows: np.ndarray) -> Tensor
 def keep_memory() -> bool:
     """Let this process keep the memory it frees; say whether it could be arranged.
 
-    glibc hands large blocks back to the system, which clears them page by page when they are asked for again:
-    a tenth or more of the time of a step on a CPU. Elsewhere nothing is changed.
+    glibc hands large blocks back to the system, which clears them page by page when they are asked for again.
+    Elsewhere nothing is changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:

@@ -79,9 +79,9 @@ def describe_weights(backbone: str, weights: str) -> str:
 def suit(model: nn.Module, device: torch.device) -> nn.Module:
     """Make `model` quick on the device, in place; names, values and results stay.
 
-    On a CPU the gradient of a strided depthwise convolution in bfloat16 has no fast path (oneDNN: 146 ms where
-    float32 takes 12, at 96 channels of 112×112, two cores), so those are computed in float32: half of a step of
-    mobilenet_v2 is saved.
+    On a CPU the gradient of a strided depthwise convolution in bfloat16 has no fast path in oneDNN, so those
+    are computed in float32. What that and :func:`skinlesion.engine.keep_memory` save of a step of mobilenet_v2 is
+    in ``reports/benchmarks/training.csv``.
     """
     if device.type == "cpu":
         for module in model.modules():

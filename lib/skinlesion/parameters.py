@@ -117,6 +117,16 @@ class Parameters(BaseModel):
         return f"{how}, {self.folds} folds" if self.folds else how
 
     @property
+    def parts(self) -> str:
+        """The shares of the parts in words: of the images, of the lesions, or of all sources but the one tested."""
+        if self.split_by == "source":
+            validation = self.validation_fraction / (1 - self.test_fraction)
+            return f"one source test, of the others {1 - validation:.0%} train, {validation:.0%} validation"
+        test = 1 / self.folds if self.folds else self.test_fraction
+        train = 1 - test - self.validation_fraction
+        return f"{train:.0%} train, {self.validation_fraction:.0%} validation, {test:.0%} test"
+
+    @property
     def synthetic(self) -> bool:
         """Whether the study draws its own sample instead of reading HAM10000."""
         return self.synthetic_lesions is not None

@@ -75,8 +75,7 @@ class Header:
         self.rows = {
             "study": f"<b>{html.escape(chosen.study)}</b>, seed {chosen.seed}",
             "data": html.escape(data["title"]) + f", fingerprint <code>{data['fingerprint'][:12]}</code>",
-            "split": f"by {chosen.split_by}: {chosen.train_fraction:.0%} train, "
-            f"{chosen.validation_fraction:.0%} validation, {chosen.test_fraction:.0%} test",
+            "split": f"{chosen.split}: {chosen.parts}",
             "model": f"{html.escape(chosen.backbone)} at {chosen.image_size}×{chosen.image_size}, from "
             + html.escape(record["weights"]),
             "commit": commit,

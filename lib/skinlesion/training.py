@@ -271,7 +271,7 @@ class _Run:
 
     def _check(self, epoch: int, steps: Tensor) -> np.ndarray:
         """Return loss and hits of the steps, float64 of shape (steps, 2), or stop the run."""
-        found = steps.double().cpu().numpy()
+        found = steps.cpu().double().numpy()
         bad = np.flatnonzero(~np.isfinite(found[:, 0]))
         limit = DIVERGED * math.log(len(DX))
         if bad.size:
