@@ -17,7 +17,7 @@ def test_an_interval_is_written_beside_its_value():
 def test_a_table_has_its_caption_and_readable_words():
     frame = pd.DataFrame({"test_images": [12345], "fraction": [0.5], "agrees": [True]}, index=["macro_f1"])
     html = tables.show(frame, caption="What it is of.").to_html()
-    for word in ("What it is of.", "test images", "12,345", "0.500", "yes", "macro f1"):
+    for word in ("What it is of.", "test images", "12,345", "0.500", "yes", "macro F1"):
         assert word in html
     assert "–" in tables.show(pd.DataFrame({"x": [np.nan]}), caption="").to_html()
 
@@ -126,6 +126,8 @@ def test_findings_are_three_to_six_sentences_with_numbers_from_what_was_given():
     assert 3 <= len(few) < len(many) <= 6
     missed = wrong[wrong.dx == "mel"]
     assert f"{len(missed)} of {(table.dx == 'mel').sum()} melanoma images are missed" in few[0]
+    assert "0 are below the others in accuracy beyond chance" in few[2]  # one sex only: there is nothing to compare
+    assert "Furthest below" not in few[2]
     assert "10 labels are in doubt, most often with dx_type histo (4.7% of 150); 13 of 40 lesions" in few[3]
     assert "0.80; 0.30 with the lesion painted over, 0.70 with the background painted over" in many[4]
     assert "falls to 0.20 under the severest blur and least under hair (0.60)" in many[5]
@@ -138,9 +140,12 @@ def test_transfer_has_a_row_for_each_source_left_out(tmp_path):
     part = {"images": 10, "headline": {"accuracy": score, "balanced_accuracy": score}}
     files.write_json(run / "metrics.json", {"test": part, "validation": part})
     files.write_json(run / "preprocessing.json", {"left_out": "vidir_modern"})
+    files.write_json(run / "manifest.json", {"data": {"fingerprint": "a", "synthetic": False}})
     table = tables.transfer(tmp_path)
     assert table["left out"].tolist() == ["vidir_modern"]
     assert table["accuracy on it"].tolist() == ["0.500 (0.400–0.600)"]
+    assert len(tables.transfer(tmp_path, fingerprint="a")) == 1
+    assert tables.transfer(tmp_path, fingerprint="b").empty  # such as the demo's: its page shows nothing of other data
     assert "vidir_modern | 10 | 0.500 (0.400–0.600)" in tables.sources(tmp_path)
     assert tables.sources(tmp_path / "nowhere") == "Not measured yet."
 

@@ -260,13 +260,15 @@ def curves(history: pd.DataFrame, *, selected: int) -> Picture:
         axis.axvline(selected, color=MUTED, linestyle=":", linewidth=1)
         axis.set(xlabel="epoch", title=quantity if quantity == "accuracy" else "loss (cross-entropy, nats)")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.margins(x=0.02)
+        axis.margins(x=0.02, y=0.12)
+    late = selected > len(history) / 2
     axes[0].annotate(
         f"selected: {selected}",
         (selected, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
+        xytext=(-3 if late else 3, -2),
         textcoords="offset points",
+        ha="right" if late else "left",
         va="top",
         fontsize=8,
         color=MUTED,
@@ -505,7 +507,7 @@ def selective(curve: pd.DataFrame, referral: pd.DataFrame) -> Picture:
     """Draw the error rate over the share of images that is kept, and the accuracy after referring the rest."""
     figure, axes = _figure(9, 3, columns=2)
     axes[0].plot(curve.coverage, curve.risk, color=PART_COLOURS["test"])
-    axes[0].set(xlabel="share of images kept, the most confident first", ylabel="share of those that is wrong")
+    axes[0].set(xlabel="share of images kept, the most confident first", ylabel="share that is wrong")
     axes[0].set(xlim=(0, 1.01), ylim=(0, None))
     rows = referral.set_index(referral.referred.map("{:.0%} referred".format))
     _forest(
@@ -679,7 +681,7 @@ def _forest(axis: Axes, rows: pd.DataFrame, *, colours: Sequence[str]) -> None:
     """Draw one point with its interval per row, from top to bottom."""
     for place, (row, colour) in enumerate(zip(rows.itertuples(), colours, strict=True)):
         axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.5, alpha=0.7)
-        axis.plot(row.value, place, "o", color=colour, markersize=4.5)
+        axis.plot(row.value, place, "o", color=colour, markersize=4.5, clip_on=False)
     axis.set(yticks=range(len(rows)), yticklabels=rows.index, ylim=(len(rows) - 0.5, -0.5))
     axis.grid(axis="x", color="#e5e7eb", linewidth=0.7)
     axis.set_axisbelow(True)

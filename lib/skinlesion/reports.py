@@ -227,13 +227,18 @@ def _index_entry(run: Path, folder: Path) -> str:
     test = metrics.get("test", {}).get("headline", {})
     names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "loss": "loss"}
     scores = [interval(**test[score]) if score in test else "not measured" for score in names]
-    data = manifest.get("data", {})
+    data, chosen = manifest.get("data", {}), manifest.get("parameters")
+    facts = [data.get("title", "not trained yet")]
+    if chosen:
+        facts.append(f"{chosen['image_size']}×{chosen['image_size']}, split by {chosen['split_by']}")
+        left_out = _json(run / "preprocessing.json").get("left_out")
+        facts += [f"{left_out} left out of training and tested"] if left_out else []
     tag = ' <span class="tag">SYNTHETIC DATA</span>' if data.get("synthetic") else ""
     head = "".join(f"<th>{name}</th>" for name in names.values())
     body = "".join(f"<td>{score}</td>" for score in scores)
     return f"""<section>
 <h2>{run.parent.name}, {run.name.replace("-", " ")}{tag}</h2>
-<p>{html.escape(data.get("title", "not trained yet"))}</p>
+<p>{html.escape("; ".join(facts))}</p>
 <div class="output_html"><table><thead><tr>{head}</tr></thead><tbody><tr>{body}</tr></tbody></table></div>
 <p>{" · ".join(links) or "no report yet"}</p>
 </section>

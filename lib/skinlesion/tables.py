@@ -35,8 +35,8 @@ def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = Tr
     flat = frame.copy()
     if isinstance(flat.columns, pd.MultiIndex):
         flat.columns = [": ".join(str(part) for part in column) for column in flat.columns]
-    flat.columns = [str(column).replace("_", " ") for column in flat.columns]
-    flat.index = pd.Index([str(name).replace("_", " ") for name in flat.index])
+    flat.columns = [_heading(str(column)) for column in flat.columns]
+    flat.index = pd.Index([_heading(str(name)) for name in flat.index])
     styler = flat.style.set_caption(caption).format(lambda value: _word(value, digits))
     return styler if index else styler.hide(axis="index")
 
@@ -105,8 +105,13 @@ def plain(answer: Any) -> dict[str, Any]:
     return {"points": answer.points.to_dict("index"), "chosen": answer.chosen.to_dict("index")}
 
 
-def transfer(folder: Path) -> pd.DataFrame:
+def transfer(folder: Path, *, fingerprint: str | None = None) -> pd.DataFrame:
     """Return the scores of every run of the study ``transfer`` in `folder`, one row a source left out.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the data: runs on other data are passed over. Without it, runs on synthetic data are.
 
     Returns
     -------
@@ -117,8 +122,11 @@ def transfer(folder: Path) -> pd.DataFrame:
     for run in sorted(folder.glob("transfer/seed-*")):
         if not (run / "metrics.json").is_file():
             continue
-        metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        split = json.loads((run / "preprocessing.json").read_text(encoding="utf-8"))
+        names = ("metrics.json", "preprocessing.json", "manifest.json")
+        metrics, split, manifest = (json.loads((run / name).read_text(encoding="utf-8")) for name in names)
+        data = manifest["data"]
+        if data["fingerprint"] != fingerprint if fingerprint else data["synthetic"]:
+            continue
         row = {"left out": split["left_out"], "images": metrics["test"]["images"]}
         for part, where in (("test", "on it"), ("validation", "on the others")):
             for score in ("accuracy", "balanced_accuracy"):
@@ -162,17 +170,15 @@ def findings(
         low, high = (_group(kinds.loc[place]) for place in (kinds.value.idxmin(), kinds.value.idxmax()))
         said.append(f"**How the diagnosis was made.** Accuracy runs from {low} to {high}.")
     people = groups[groups.column.isin(["sex", "age_band", "localization", "dataset", "lesion_size"])]
-    sure = people[(people.score == "accuracy") & (people.p_holm < 0.05)]
-    if len(sure):
-        row = sure.loc[sure.gap.idxmin()]
-        said.append(
-            f"**Whom it fails.** {len(sure)} gaps in accuracy are beyond chance after Holm's correction; the worst is "
-            f"{_group(row)}, {row.gap:+.3f} ({row.gap_low:+.3f} to {row.gap_high:+.3f}) from the others."
-        )
-    else:
-        said.append(
-            "**Whom it fails.** No gap in accuracy between people or clinics is beyond chance after correction."
-        )
+    tested = people[(people.score == "accuracy") & people.p_holm.notna()]
+    worse, better = (tested[(tested.p_holm < 0.05) & side] for side in (tested.gap < 0, tested.gap > 0))
+    said.append(
+        f"**Whom it fails.** Of {len(tested)} groups of people, places and clinics that were tested, {len(worse)} are "
+        f"below the others in accuracy beyond chance after Holm's correction, {len(better)} above."
+    )
+    if len(worse):
+        row = worse.loc[worse.gap.idxmin()]
+        said[-1] += f" Furthest below is {_group(row)}, by {-row.gap:.3f} ({-row.gap_high:.3f}–{-row.gap_low:.3f})."
     doubt = doubtful[doubtful.images >= min(20, doubtful.images.max())].sort_values("fraction").iloc[-1]
     said.append(
         f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are in doubt, most often with dx_type "
@@ -203,6 +209,25 @@ def findings(
 
 def _group(row: pd.Series) -> str:
     return f"{_words(row.column)} **{row.group}** ({interval(row.value, row.low, row.high)}, {row.counted:,.0f} images)"
+
+
+HEADINGS = {
+    "auc": "AUC",
+    "brier": "Brier score",
+    "ece_adaptive": "ECE, equally full bins",
+    "ece_fixed": "ECE, equally wide bins",
+    "f1": "F1",
+    "loss": "loss (nats)",
+    "macro_auc": "macro AUC",
+    "macro_f1": "macro F1",
+    "mcc": "MCC",
+    "weighted_f1": "weighted F1",
+}
+"""How a table names a score where its words alone would not do."""
+
+
+def _heading(name: str) -> str:
+    return HEADINGS.get(name, _words(name))
 
 
 def _words(name: str) -> str:
