@@ -15,13 +15,24 @@ def test_the_two_paper_studies_differ_in_the_split_alone():
     assert {key for key in paper if paper[key] != lesion[key]} == {"study", "split_by"}
 
 
+AUGMENTATION = {"flip", "rotation_degrees", "zoom", "translation", "brightness", "contrast", "saturation", "hue"}
+
+
 @pytest.mark.parametrize(
     ("study", "differs"),
-    [("paper_folds", {"folds"}), ("paper_clean", {"leakage_arm"}), ("paper_injected", {"leakage_arm", "compare_with"})],
+    [
+        ("folds", {"folds"}),
+        ("clean", {"leakage_arm"}),
+        ("injected", {"leakage_arm", "compare_with"}),
+        ("scratch", {"weights", "compare_with"}),
+        ("plain", {*AUGMENTATION, "compare_with"}),
+    ],
 )
-def test_the_other_paper_studies_differ_from_the_one_by_lesion_as_they_say(study, differs):
-    lesion, other = (parameters.load(name).model_dump() for name in ("paper_lesion", study))
-    assert {key for key in lesion if lesion[key] != other[key]} == {"study"} | differs
+def test_the_other_studies_differ_from_the_one_by_lesion_as_they_say(study, differs):
+    for base, other in (("paper_lesion", f"paper_{study}"), ("quick", f"quick_{study}")):
+        if other in parameters.studies():
+            one, two = (parameters.load(name).model_dump() for name in (base, other))
+            assert {key for key in one if one[key] != two[key]} == {"study"} | differs
 
 
 @pytest.mark.parametrize(
