@@ -2,6 +2,7 @@
 
 STUDY ?= demo
 SEEDS ?= 0
+SEED ?= 0
 DATA ?=
 WEIGHTS ?=
 GALLERIES ?=
@@ -33,13 +34,13 @@ COMMON := $(call modules,files parameters sample archives dataset images runs ta
           $(wildcard lib/skinlesion/template/*) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages data check-data bench test lint lab lock readme clean distclean
+.PHONY: help report pages paper verify reproduce data check-data bench test lint lab lock readme clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  STUDY=demo       a file in parameters/ (demo, quick, paper, paper_lesion, …)'
-	@echo '  SEEDS="0 1 2"    one run a seed'
+	@echo '  SEEDS="0 1 2"    one run a seed; SEED=0 is the one that `reproduce` makes again'
 	@echo '  DATA=folder      where HAM10000 lies, instead of the study'"'"'s `data`'
 	@echo '  DATASET=name     what `data` and `check-data` are about: ham10000 or isic2018_test'
 	@echo '  WEIGHTS=path     a state_dict, a name of torchvision'"'"'s, or none'
@@ -90,7 +91,31 @@ $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_err
     robustness features)
 	$(page)
 
-reports/index.html: $(PAGES) lib/skinlesion/reports.py $(wildcard lib/skinlesion/template/*)
+# The paper's tables are of every run that lies here, the committed ones included.
+EVIDENCE := $(filter-out reports/demo/%,$(wildcard reports/*/seed-*/*.csv reports/*/seed-*/m*.json))
+PAPER := reports/tables/06_paper_tables.html
+RELEASED := reports/paper_lesion/seed-0
+
+paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.md) ## Make the paper's tables from the runs here
+	@$(RUN) readme
+	@echo "The paper's tables: $(PAPER)"
+
+$(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) parameters/paper.yaml $(wildcard lib/skinlesion/template/*) \
+    $(call modules,files parameters runs tables figures reports predictions evaluation comparison splits evidence seeds claims) \
+    | $(ENVIRONMENT)
+	$(RUN) report --study paper $< $@
+
+$(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(RELEASED)/errors.json \
+    $(call modules,card tables) | $(ENVIRONMENT)
+	$(RUN) card $(RELEASED)
+
+verify: $(ENVIRONMENT) ## Compute every published number again from the predictions, and compare: no images, no GPU
+	@$(RUN) verify
+
+reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
+	@$(RUN) reproduce --study $(STUDY) --seed $(SEED) $(SET)
+
+reports/index.html: $(PAGES) $(wildcard $(PAPER)) lib/skinlesion/reports.py $(wildcard lib/skinlesion/template/*)
 	@$(RUN) index reports
 
 data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken download goes on where it stopped

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinlesion import dataset, parameters, predictions, sample
+from skinlesion import dataset, evaluation, files, parameters, predictions, sample
 
 LESIONS = 60
 
@@ -69,8 +69,8 @@ def random_scores(seed: int, images: int, *, sharpness: float = 1.0) -> tuple[np
     return rng.integers(0, len(dataset.DX), images), probabilities, lesions
 
 
-def random_predictions(images: int = 40) -> pd.DataFrame:
-    labels, probabilities, lesions = random_scores(0, images)
+def random_predictions(images: int = 40, *, seed: int = 0) -> pd.DataFrame:
+    labels, probabilities, lesions = random_scores(seed, images)
     table = pd.DataFrame(
         {
             "image_id": [f"SYN_{k:07d}" for k in range(images)],
@@ -81,3 +81,46 @@ def random_predictions(images: int = 40) -> pd.DataFrame:
     )
     table[predictions.COLUMNS] = probabilities
     return table
+
+
+def publish(folder: Path, study: str, seed: int, *, hit: float = 0.0, draws: int = 20) -> Path:
+    """Write what a finished run of a study leaves for everything across runs; runs of a seed share their images.
+
+    Probabilities are random, mixed with the truth in the share `hit`.
+    """
+    run = folder / study / f"seed-{seed}"
+    table = random_predictions(140, seed=seed)
+    labels = table.dx.map(dataset.DX.index).to_numpy()
+    table[predictions.COLUMNS] = (1 - hit) * table[predictions.COLUMNS] + hit * np.eye(len(dataset.DX))[labels]
+    table.insert(2, "lesion_group", table.lesion_id)
+    train = table.assign(image_id=table.image_id.str.replace("SYN", "TRN"), part="train")
+    train.loc[train.index % 4 < 2, "lesion_group"] = "SYN_alone"
+    files.write_csv(run / "predictions.csv", table)
+    files.write_csv(run / "split.csv", pd.concat([table, train])[["image_id", "lesion_id", "lesion_group", "part"]])
+    epochs = np.arange(1, 7.0)
+    history = {"epoch": epochs, "train_loss": 1 / epochs, "train_accuracy": 1 - 0.5 / epochs}
+    history |= {"validation_loss": 1 / epochs + 0.1, "validation_accuracy": 0.9 - 0.5 / epochs}
+    files.write_csv(run / "history.csv", pd.DataFrame(history))
+    packages = {"torch": "2", "torchvision": "0", "numpy": "2", "pillow": "1"}
+    sitting = {"source": {"commit": "c" * 40}, "environment": {"hardware": "an abacus", "packages": packages}}
+    manifest = {
+        "parameters": parameters.load(study, {"seed": seed}).model_dump(),
+        "data": {"title": "drawn at random", "synthetic": False, "fingerprint": "f" * 64},
+        "weights": "no weights",
+        "sittings": [sitting],
+        "selected_epoch": 6,
+        "training_seconds": 90,
+        "precision": "float32",
+        "engine": {"threads": 2},
+    }
+    files.write_json(run / "manifest.json", manifest)
+    metrics = {"bootstrap": {"draws": draws}}
+    for part in ("validation", "test"):
+        y, p, lesions = predictions.part(pd.read_csv(run / "predictions.csv"), part)
+        bootstrap = evaluation.Bootstrap.draw(lesions, draws=draws, seed=seed)
+        metrics[part] = {"headline": evaluation.headline(y, p, bootstrap).to_dict("index")}
+    scores = evaluation.per_class(y, p, bootstrap)
+    metrics["test_per_class"] = {dx: scores.loc[dx].to_dict("index") for dx in dataset.DX}
+    metrics["test_confusion"] = evaluation.confusion(y, p)
+    files.write_json(run / "metrics.json", metrics)
+    return run

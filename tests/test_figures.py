@@ -1,12 +1,14 @@
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import random_predictions, random_scores
+from conftest import publish, random_predictions, random_scores
 
 from skinlesion import (
     calibration,
+    claims,
     comparison,
     conformal,
     dataset,
@@ -49,6 +51,13 @@ def groups():
 
 def bootstrap():
     return evaluation.Bootstrap.draw(random_scores(0, 60)[2], draws=20, seed=0)
+
+
+def paper_tables(tiny):
+    folder = Path(tiny.output)
+    for study in ("paper", "quick", "quick_plain"):
+        publish(folder, study, 0)
+    return claims.make(folder, draws=20)
 
 
 def draw(name, opened, tiny):
@@ -127,6 +136,9 @@ def draw(name, opened, tiny):
             ),
             column="dx_type",
         ),
+        "claims": lambda: figures.claims(paper_tables(tiny)["claims"].numbers),
+        "effects": lambda: figures.effects(paper_tables(tiny)["effects"].numbers),
+        "curves_of_runs": lambda: figures.curves_of_runs({"by image": {0: HISTORY, 1: HISTORY}, "by lesion": {}}),
         "overlays": lambda: figures.overlays(
             np.zeros((2, 8, 8, 3), np.uint8),
             np.zeros((2, 8, 8)),

@@ -136,6 +136,25 @@ def test_several_seeds_are_made_side_by_side(project):
     assert (project / "reports/demo/seed-1/04_evaluation.html").exists()
 
 
+def test_the_paper_tables_are_made_from_the_runs_that_are_here_and_only_when_these_change(project):
+    run = project / "reports/paper/seed-0/predictions.csv"
+    run.parent.mkdir(parents=True)
+    run.touch()
+    assert make(project, "paper")[2] == ["06_paper_tables"]
+    assert make(project, "paper")[2] == []
+    for changed in (run, project / "lib/skinlesion/claims.py"):
+        time.sleep(0.02)  # a file system's clock ticks every few milliseconds
+        changed.touch()
+        assert make(project, "paper")[2] == ["06_paper_tables"]
+
+
+def test_verify_and_reproduce_say_what_they_are_to_do(project):
+    make(project, "verify")
+    assert "-m skinlesion verify" in (project / "log").read_text()
+    make(project, "reproduce", "STUDY=quick", "SEED=2")
+    assert "reproduce --study quick --seed 2" in (project / "log").read_text()
+
+
 def test_a_study_that_does_not_exist_is_refused_and_leaves_nothing(project):
     output, status, _ = make(project, "report", "STUDY=typo")
     assert status != 0
@@ -148,6 +167,9 @@ def test_help_names_every_target_a_user_has(project):
     for target in (
         "help",
         "report",
+        "paper",
+        "verify",
+        "reproduce",
         "data",
         "check-data",
         "bench",

@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     train = commands.add_parser("train", help="train without a notebook, on several devices under torchrun")
     train.set_defaults(run=_train)
-    for command in (check, report, train):
+    reproduce = commands.add_parser("reproduce", help="make a published run again and say how close it came")
+    reproduce.set_defaults(run=_reproduce)
+    for command in (check, report, train, reproduce):
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
@@ -42,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("model", type=Path, help="model.safetensors of a run")
     predict.add_argument("images", type=Path, nargs="+", help="JPEGs, and folders of them")
     predict.add_argument("--output", type=Path, help="a CSV file, instead of the screen")
+    predict.add_argument("--isic", action="store_true", help="in the format of the ISIC challenge")
     predict.set_defaults(run=_predict)
     index = commands.add_parser("index", help="write the index of all reports")
     index.add_argument("folder", type=Path)
@@ -59,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
     readme = commands.add_parser("readme", help="put the results of the runs on real data into README.md")
     readme.set_defaults(run=_readme)
+    card = commands.add_parser("card", help="write the model card of a run")
+    card.add_argument("run_folder", type=Path)
+    card.set_defaults(run=_card)
+    audit = commands.add_parser("verify", help="compute every published number again, and compare")
+    audit.set_defaults(run=_verify)
     return parser
 
 
@@ -109,7 +117,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from skinlesion import files, inference  # as above
+    from skinlesion import files, inference, isic  # as above
 
     model, facts = inference.load(options.model)
     table, unreadable = inference.predict(model, facts, inference.find(options.images))
@@ -117,6 +125,8 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"skipped: {path}: {reason}", file=sys.stderr)
     if table.empty:
         raise inference.InferenceError("none of the images can be read")
+    if options.isic:
+        table = isic.submission(table)
     if options.output:
         files.write_csv(options.output, table)
         print(f"{len(table)} images in {options.output}, {len(unreadable)} skipped")
@@ -162,6 +172,39 @@ def _readme(options: argparse.Namespace) -> None:
     from skinlesion import files, tables  # as above
 
     tables.write_blocks(files.ROOT / "README.md", files.ROOT / "reports")
+
+
+def _card(options: argparse.Namespace) -> None:
+    from skinlesion import card, files  # as above
+
+    print(files.shown(card.write(files.resolve(options.run_folder))))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from skinlesion import audit, files  # as above
+
+    failed = done = 0
+    for check in audit.verify(files.ROOT / "reports", readme=files.ROOT / "README.md"):
+        print(check, flush=True)
+        done += 1
+        failed += bool(check.faults)
+    if failed:
+        raise ValueError(f"{failed} of {done} checks failed: what is published is not what the predictions say")
+    print(f"All {done} checks passed: every published number is what the predictions say.")
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from skinlesion import files, reproduction  # as above
+
+    chosen = _load(options)
+    found = reproduction.reproduce(chosen)
+    print(found.scores.round(4).to_string())
+    for line in found.differs or ["nothing that is recorded"]:
+        print(f"differs: {line}")
+    where = files.shown(files.resolve(reproduction.FOLDER) / chosen.study)
+    print(f"\n{chosen.study}, seed {chosen.seed}, made again in {where}: {found.verdict}")
+    if found.verdict == reproduction.DIFFERENT:
+        raise ValueError("the published run was not reproduced")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 import papermill
@@ -25,6 +25,9 @@ from skinlesion.dataset import Dataset
 from skinlesion.parameters import Parameters
 from skinlesion.tables import interval
 
+if TYPE_CHECKING:  # it brings torch, which takes seconds to import
+    from skinlesion.evidence import Evidence
+
 TITLES = {
     "01_eda": "Data",
     "02_preprocessing": "Preprocessing and split",
@@ -33,6 +36,9 @@ TITLES = {
     "05_error_analysis": "Error analysis",
 }
 """The notebooks in their order, and what the pages call them."""
+
+PAPER = "06_paper_tables"
+"""The notebook across all runs; its page lies in ``reports/tables/``."""
 
 TEMPLATE = Path(__file__).with_name("template")
 
@@ -67,10 +73,6 @@ class Header:
 
     def __init__(self, run: runs.Run, record: Mapping[str, Any]) -> None:
         chosen, data = run.parameters, record["data"]
-        source = runs.source()
-        commit = f"<code>{source['commit'][:12]}</code>" if source["commit"] else "not under version control"
-        if source["clean"] is False:
-            commit += ", with changes that are not committed"
         self.synthetic = bool(data["synthetic"])
         self.rows = {
             "study": f"<b>{html.escape(chosen.study)}</b>, seed {chosen.seed}",
@@ -78,7 +80,7 @@ class Header:
             "split": f"{chosen.split}: {chosen.parts}",
             "model": f"{html.escape(chosen.backbone)} at {chosen.image_size}×{chosen.image_size}, from "
             + html.escape(record["weights"]),
-            "commit": commit,
+            "commit": _commit(runs.source()),
             "hardware": html.escape(runs.hardware()),
             "time": runs.now(),
         }
@@ -91,6 +93,30 @@ class Header:
             "SYNTHETIC DATA: drawn by a program, says nothing about skin</p>"
         )
         return f'{banner if self.synthetic else ""}<table class="facts">{body}</table>'
+
+
+class Overview(Header):
+    """What a report across runs opens with: which runs, made by which code, on which machine.
+
+    Parameters
+    ----------
+    found
+        The runs of each study; of those without any it is said.
+    """
+
+    def __init__(self, found: Sequence[Evidence]) -> None:
+        source = runs.source()
+        self.synthetic = any(each.synthetic for each in found)
+        self.rows = {
+            html.escape(
+                each.study
+            ): f"seeds {', '.join(map(str, each.seeds))}; {html.escape(each.said('data', 'title'))}; "
+            f"from {html.escape(each.said('weights'))}; trained on {html.escape(each.hardware)}"
+            if each.seeds
+            else "no run is here"
+            for each in found
+        }
+        self.rows |= {"commit": _commit(source), "tables made on": html.escape(runs.hardware()), "time": runs.now()}
 
 
 def make(notebook: Path, parameters: Parameters, output: Path) -> None:
@@ -173,13 +199,15 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     kept = notebook.metadata.get("papermill", {})
     seconds = kept.get("duration")
     parameters = kept.get("parameters", {})
+    of_all_runs = Path(name).stem == PAPER
     report = {
         "name": name,
-        "title": f"{title} · {parameters.get('study', '')} seed {parameters.get('seed', 0)}",
+        "title": title if of_all_runs else f"{title} · {parameters.get('study', '')} seed {parameters.get('seed', 0)}",
+        "home": "../index.html" if of_all_runs else "../../index.html",
         "css": (TEMPLATE / "report.css").read_text(encoding="utf-8")
         + HtmlFormatter(style="friendly").get_style_defs(".highlight"),
         "synthetic": soup.select_one("p.synthetic") is not None,
-        "siblings": [(f"{stem}.html", text) for stem, text in TITLES.items()],
+        "siblings": [] if of_all_runs else [(f"{stem}.html", text) for stem, text in TITLES.items()],
         "contents": [(tag["id"], _text(tag)) for tag in soup.find_all("h2") if tag.get("id")],
         "footer": f"Run by papermill in {seconds:.0f} s." if seconds else "",
     }
@@ -208,13 +236,22 @@ def index(folder: Path) -> Path:
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>Reports</title>
 <style>{css}</style></head>
 <body><main class="index"><h1>Reports</h1>
-<p>Every run that lies here. Scores are of the test part; in brackets, 95% intervals from a bootstrap over
-lesions.</p>
+{_paper_entry(folder)}<p>Every run that lies here. Scores are of the test part; in brackets, 95% intervals from a
+bootstrap over lesions.</p>
 {runs_here or "<p>There is none yet: <code>make report</code> makes one.</p>"}</main></body></html>
 """
     path = folder / "index.html"
     files.write_text(path, page)
     return path
+
+
+def _paper_entry(folder: Path) -> str:
+    page = folder / "tables" / f"{PAPER}.html"
+    if not page.is_file():
+        return ""
+    return (
+        f'<p><a href="tables/{page.name}">The paper\'s tables</a>: each claim of the preprint, and its verdict.</p>\n'
+    )
 
 
 def _index_entry(run: Path, folder: Path) -> str:
@@ -243,6 +280,11 @@ def _index_entry(run: Path, folder: Path) -> str:
 <p>{" · ".join(links) or "no report yet"}</p>
 </section>
 """
+
+
+def _commit(source: Mapping[str, Any]) -> str:
+    commit = f"<code>{source['commit'][:12]}</code>" if source["commit"] else "not under version control"
+    return f"{commit}, with changes that are not committed" if source["clean"] is False else commit
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -102,6 +102,7 @@ WRITERS = {
     "predictions.csv": "notebook 03",
     "manifest.json": "notebook 03",
     "metrics.json": "notebook 04",
+    "isic.csv": "notebook 04",
     "errors.json": "notebook 05",
 }
 """Who writes what."""

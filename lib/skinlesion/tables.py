@@ -35,8 +35,8 @@ def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = Tr
     flat = frame.copy()
     if isinstance(flat.columns, pd.MultiIndex):
         flat.columns = [": ".join(str(part) for part in column) for column in flat.columns]
-    flat.columns = [_heading(str(column)) for column in flat.columns]
-    flat.index = pd.Index([_heading(str(name)) for name in flat.index])
+    flat.columns = [heading(str(column)) for column in flat.columns]
+    flat.index = pd.Index([heading(str(name)) for name in flat.index])
     styler = flat.style.set_caption(caption).format(lambda value: _word(value, digits))
     return styler if index else styler.hide(axis="index")
 
@@ -57,6 +57,31 @@ def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
     if pd.isna(low):
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown; its index is left out."""
+    rows = [list(table), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join(" | ".join(map(str, row)) for row in rows)
+
+
+def latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
+    """Return a table as LaTeX (package booktabs), in ASCII, so that any engine and encoding takes it."""
+    signs = {"–": "--", "−": "$-$", "×": r"$\times$", "…": r"\dots{}", "’": "'"}
+    plain = {sign: f"@@{ord(sign)}@@" for sign in signs}
+    held = table.astype(str).rename(columns=str)
+    text = held.rename(columns=lambda name: _replaced(name, plain)).map(lambda cell: _replaced(cell, plain))
+    styler = text.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    body = styler.to_latex(
+        hrules=True, caption=_replaced(caption, plain).replace("%", r"\%").replace("_", r"\_"), label=label
+    )
+    return _replaced(body, {mark: signs[sign] for sign, mark in plain.items()})
+
+
+def _replaced(text: str, marks: Mapping[str, str]) -> str:
+    for old, new in marks.items():
+        text = text.replace(old, new)
+    return text
 
 
 def extremes(groups: pd.DataFrame, score: str) -> str:
@@ -226,7 +251,8 @@ HEADINGS = {
 """How a table names a score where its words alone would not do."""
 
 
-def _heading(name: str) -> str:
+def heading(name: str) -> str:
+    """Return how a table names a score or a column."""
     return HEADINGS.get(name, _words(name))
 
 
@@ -302,11 +328,16 @@ def sources(folder: Path) -> str:
     table = transfer(folder)
     if table.empty:
         return "Not measured yet."
-    lines = [" | ".join(map(str, row)) for row in table.itertuples(index=False)]
-    return "\n".join([" | ".join(table), " | ".join(["---"] * len(table.columns)), *lines])
+    return markdown(table)
 
 
-BLOCKS = {"results": results, "sources": sources, "speeds": speeds}
+def claims(folder: Path) -> str:
+    """Return the table of the claims in `folder`, as ``make paper`` left it."""
+    path = folder / "tables" / "claims.md"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else "Not measured yet."
+
+
+BLOCKS = {"claims": claims, "results": results, "sources": sources, "speeds": speeds}
 """What README.md shows of the reports, and what makes each."""
 
 

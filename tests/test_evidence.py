@@ -1,0 +1,46 @@
+import subprocess
+
+import pytest
+from conftest import publish
+
+from skinlesion import evidence
+from skinlesion.evidence import EvidenceError
+
+
+def test_only_finished_runs_count_in_the_order_of_their_seeds(tmp_path):
+    for seed in (10, 2):
+        publish(tmp_path, "paper", seed)
+    (publish(tmp_path, "paper", 3) / "predictions.csv").unlink()
+    found = evidence.find(tmp_path, "paper")
+    assert found.seeds == [2, 10]
+    assert list(found.predictions) == [2, 10]
+    assert evidence.find(tmp_path, "paper", only=[tmp_path / "paper" / "seed-10"]).seeds == [10]
+    assert evidence.find(tmp_path, "paper_lesion").seeds == []
+    assert found.hardware == "an abacus"
+    assert found.said("data", "title") == "drawn at random"
+    assert not found.synthetic
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    run = publish(tmp_path, "paper", 0)
+    (run / "manifest.json").write_text("{")
+    with pytest.raises(EvidenceError, match="seed-0 cannot be used"):
+        _ = evidence.find(tmp_path, "paper").manifests
+
+
+def test_the_list_of_hashes_is_one_that_sha256sum_reads(tmp_path):
+    run = publish(tmp_path, "paper", 0)
+    publish(tmp_path, "demo", 0)
+    manifest = tmp_path / "demo" / "seed-0" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"synthetic": false', '"synthetic": true'))
+    path = evidence.write_sums(tmp_path)
+    assert set(evidence.read_sums(tmp_path)) == {f"paper/seed-0/{name.name}" for name in run.iterdir()}
+    check = ["sha256sum", "--check", "--quiet", path.name]
+    assert subprocess.run(check, cwd=tmp_path, check=False).returncode == 0
+    (run / "history.csv").write_text("")
+    assert subprocess.run(check, cwd=tmp_path, check=False, capture_output=True).returncode != 0
+
+
+def test_without_a_list_it_is_said_what_writes_it(tmp_path):
+    with pytest.raises(EvidenceError, match="SHA256SUMS is not there: `make paper` writes it"):
+        evidence.read_sums(tmp_path)

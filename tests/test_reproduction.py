@@ -1,0 +1,64 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from conftest import publish
+
+from skinlesion import files, parameters, predictions, reproduction
+from skinlesion.reproduction import ReproductionError
+
+
+@pytest.fixture
+def pair(tmp_path):
+    one = publish(tmp_path, "paper", 0, hit=0.3)
+    return one, shutil.copytree(one, tmp_path / "again")
+
+
+def test_the_same_predictions_are_bit_identical(pair):
+    found = reproduction.compare(*pair)
+    assert (found.verdict, found.differs) == (reproduction.IDENTICAL, [])
+    assert found.scores.within.all()
+
+
+def test_one_last_digit_is_within_the_interval_and_no_longer_identical(pair):
+    one, again = pair
+    table = pd.read_csv(again / "predictions.csv")
+    table.loc[0, "p_nv"] += 1e-8
+    files.write_csv(again / "predictions.csv", table)
+    assert reproduction.compare(one, again).verdict == reproduction.WITHIN
+
+
+def test_other_scores_or_another_split_are_different(pair):
+    one, again = pair
+    table = pd.read_csv(again / "predictions.csv")
+    table[predictions.COLUMNS] = table[predictions.COLUMNS].to_numpy()[:, ::-1]
+    files.write_csv(again / "predictions.csv", table)
+    found = reproduction.compare(one, again)
+    assert found.verdict == reproduction.DIFFERENT
+    assert not found.scores.within.all()
+    shutil.copy(one / "predictions.csv", again)
+    split = pd.read_csv(again / "split.csv")
+    split.loc[0, "part"] = "train"
+    files.write_csv(again / "split.csv", split)
+    table.loc[:, predictions.COLUMNS] = pd.read_csv(one / "predictions.csv")[predictions.COLUMNS]
+    table.loc[0, "p_nv"] += 1e-8
+    files.write_csv(again / "predictions.csv", table)
+    found = reproduction.compare(one, again)
+    assert found.verdict == reproduction.DIFFERENT
+    assert found.differs == ["split: other images in some part"]
+
+
+def test_what_differed_is_named(pair):
+    one, again = pair
+    manifest = json.loads((again / "manifest.json").read_text())
+    manifest["parameters"]["epochs"] = 3
+    manifest["sittings"][0]["environment"]["hardware"] = "two abaci"
+    files.write_json(again / "manifest.json", manifest)
+    assert reproduction.compare(one, again).differs == ["epochs: 25 → 3", "hardware: an abacus → two abaci"]
+
+
+def test_what_was_not_published_cannot_be_reproduced(tmp_path):
+    chosen = parameters.load("paper", {"output": str(tmp_path)})
+    with pytest.raises(ReproductionError, match=r"no predictions.csv .*no published run to compare with"):
+        reproduction.reproduce(chosen)
