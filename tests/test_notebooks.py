@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import tiny_overrides
 
-from skinlesion import files, parameters, predictions, reports, runs
+from skinlesion import files, isic, parameters, predictions, reports, reproduction, runs
 
 NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
 OF_A_RUN = [notebook for notebook in NOTEBOOKS if notebook.stem != reports.PAPER]
@@ -87,6 +87,20 @@ def test_a_notebook_runs_by_hand_with_papermill(finished, tmp_path):
     command += [str(tmp_path / "out.ipynb"), "-f", str(given), "-p", "bootstrap_draws", "30"]
     subprocess.run(command, check=True, capture_output=True, text=True, cwd=files.ROOT)
     assert finished.read_json("metrics.json")["bootstrap"]["draws"] == 30
+
+
+def test_a_run_made_again_is_bit_identical_and_leaves_the_first_alone(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "FOLDER", str(tmp_path / "reproduced"))
+    before = (finished.folder / "predictions.csv").stat().st_mtime_ns
+    found = reproduction.reproduce(finished.parameters)
+    assert (found.verdict, found.differs) == (reproduction.IDENTICAL, [])
+    assert (finished.folder / "predictions.csv").stat().st_mtime_ns == before
+    assert (tmp_path / "reproduced" / "demo" / "seed-0" / "predictions.csv").is_file()
+
+
+def test_the_file_for_the_challenge_holds_the_probabilities_of_the_test_part(finished):
+    test = finished.read_csv("predictions.csv").query("part == 'test'")
+    pd.testing.assert_frame_equal(finished.read_csv("isic.csv"), isic.submission(test))
 
 
 def code(notebook):

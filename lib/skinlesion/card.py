@@ -97,8 +97,9 @@ Groups with too few images have a dash.
 
 ## Limits
 
-- One collection, from two countries and mostly fair skin; other clinics, cameras and skins were not seen. The study
-  `transfer` measures what a source that was not seen does to a network of reduced size.
+- One collection, from clinics in Austria and Australia, which does not record the colour of the skin; other clinics,
+  cameras and skins were not seen. The study `transfer` measures what a source that was not seen does to a network of
+  reduced size.
 - It knows seven diagnoses and must name one of them for any picture, a picture of something else included.
 - Confidence is not calibrated: the expected calibration error is {error["before"]:.3f}; temperature
   {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}.

@@ -574,12 +574,13 @@ def claims(table: pd.DataFrame) -> Picture:
                 colour, at = SPLIT_COLOURS[row.split], place + (-0.14 if row.split == "by image" else 0.14)
                 axis.plot([row.low, row.high], [at, at], color=colour, linewidth=1.5, alpha=0.7)
                 axis.plot(row.mean, at, "o", color=colour, markersize=4.5)
+                right = row.mean > row.preprint  # away from the claim's line
                 axis.annotate(
                     f"{row.split} {row.mean:.2f}" if row.mean == row.mean else f"{row.split}: not measured",
-                    (row.low if row.low == row.low else row.preprint, at),
-                    xytext=(-6, 0),
+                    (row.high if right else row.low if row.low == row.low else row.preprint, at),
+                    xytext=(6 if right else -6, 0),
                     textcoords="offset points",
-                    ha="right",
+                    ha="left" if right else "right",
                     va="center",
                     color=colour,
                     fontsize=8,
@@ -593,7 +594,7 @@ def claims(table: pd.DataFrame) -> Picture:
         known = rows[["low", "preprint"]].min().min(), rows[["high", "preprint"]].max().max()
         room = max(known[1] - known[0], 0.1)
         axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.65))
-        axis.set(xlim=(known[0] - 0.55 * room, known[1] + 0.15 * room))
+        axis.set(xlim=(known[0] - 0.55 * room, known[1] + 0.55 * room))
         axis.set_xlabel("loss (nats): less is better" if "loss" in names else "score: more is better")
     return Picture(figure, f"Claims beside measured scores: {', '.join(said)}.")
 
