@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import random_predictions
 
-from skinlesion import isic, predictions
+from skinlesion import files, isic, predictions
 
 FIXTURES = Path(__file__).with_name("fixtures") / "isic"
 
