@@ -7,6 +7,7 @@ import pytest
 from conftest import publish
 
 from skinlesion import audit, claims, evidence, files, parameters, reports, tables
+from skinlesion.__main__ import main
 
 RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick_clean": 0.3, "quick_injected": 0.6}
 
@@ -101,3 +102,19 @@ def test_the_page_says_what_it_is_of_and_has_every_table(page):
     assert text.count("<caption") == len(claims.make(page, draws=10))
     assert len(text) < 2_000_000
     assert not list((page / claims.FOLDER).glob("*.partial.ipynb"))
+
+
+def test_what_is_committed_passes_and_says_so_line_by_line(capsys):
+    assert main(["verify"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok ") for line in lines)
+    assert f"All {len(lines)} checks passed" in last
+
+
+def test_the_command_ends_in_an_error_where_a_check_fails(monkeypatch, capsys):
+    checks = [audit.Check("one", [], "well"), audit.Check("other", ["a fault"], "")]
+    monkeypatch.setattr(audit, "verify", lambda folder, *, readme: iter(checks))
+    assert main(["verify"]) == 1
+    said = capsys.readouterr()
+    assert "FAILED  other: a fault" in said.out
+    assert "1 of 2 checks failed" in said.err

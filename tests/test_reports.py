@@ -106,3 +106,8 @@ def test_the_index_lists_every_run_with_its_numbers(tmp_path):
     assert "SYNTHETIC DATA" in page
     assert "paper, seed 1" in page
     assert "not measured" in page
+
+
+@pytest.mark.parametrize("page", sorted((files.ROOT / "reports").glob("[!d]*/**/*.html")), ids=lambda path: path.name)
+def test_a_published_page_is_under_two_megabytes(page):
+    assert page.stat().st_size < 2_000_000
