@@ -73,8 +73,11 @@ class PaperTable:
     caption: str
 
     def show(self) -> Styler:
-        """Return it for a notebook to show."""
-        return tables.show(self.shown, caption=self.caption, index=False)
+        """Return it for a notebook to show; words wrap, numbers do not."""
+        styler = tables.show(self.shown, caption=self.caption, index=False)
+        if self.name in ("assumptions", "runs"):
+            return styler.set_properties(**{"text-align": "left", "white-space": "normal"})
+        return styler
 
     def texts(self) -> dict[str, str]:
         """Return the content of its files: CSV, Markdown and LaTeX, by file name."""
