@@ -110,7 +110,7 @@ $(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(
     $(call modules,card tables) | $(ENVIRONMENT)
 	$(RUN) card $(RELEASED)
 
-verify: $(ENVIRONMENT) ## Compute every published number again from the predictions, and compare: no images, no GPU
+verify: $(ENVIRONMENT) ## Compute the published scores and tables again from the predictions: no images, no GPU
 	@$(RUN) verify
 
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came

@@ -30,9 +30,10 @@ AUGMENTATION = {"flip", "rotation_degrees", "zoom", "translation", "brightness",
 )
 def test_the_other_studies_differ_from_the_one_by_lesion_as_they_say(study, differs):
     for base, other in (("paper_lesion", f"paper_{study}"), ("quick", f"quick_{study}")):
-        if other in parameters.studies():
-            one, two = (parameters.load(name).model_dump() for name in (base, other))
-            assert {key for key in one if one[key] != two[key]} == {"study"} | differs
+        if other == "quick_folds":  # there is none
+            continue
+        one, two = (parameters.load(name).model_dump() for name in (base, other))
+        assert {key for key in one if one[key] != two[key]} == {"study"} | differs
 
 
 @pytest.mark.parametrize(

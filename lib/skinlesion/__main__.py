@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="write the model card of a run")
     card.add_argument("run_folder", type=Path)
     card.set_defaults(run=_card)
-    audit = commands.add_parser("verify", help="compute every published number again, and compare")
+    audit = commands.add_parser("verify", help="compute the published scores and tables again, and compare")
     audit.set_defaults(run=_verify)
     return parser
 
@@ -189,8 +189,8 @@ def _verify(options: argparse.Namespace) -> None:
         done += 1
         failed += bool(check.faults)
     if failed:
-        raise ValueError(f"{failed} of {done} checks failed: what is published is not what the predictions say")
-    print(f"All {done} checks passed: every published number is what the predictions say.")
+        raise ValueError(f"{failed} of {done} checks failed: what is published is not what was computed")
+    print(f"All {done} checks passed: scores and tables are what the predictions say, other files the published ones.")
 
 
 def _reproduce(options: argparse.Namespace) -> None:

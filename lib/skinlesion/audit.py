@@ -1,6 +1,7 @@
-"""A reviewer's check: every published number computed again from the published predictions, and compared.
+"""A reviewer's check: the published scores and tables computed again from the published predictions, and compared.
 
-No image, no weights and no GPU are needed, and nothing is written.
+No image, no weights and no GPU are needed, and nothing is written. What is not computed again, as calibration,
+thresholds and the error analysis, is held by the hash of its file.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
     measured: dict[str, Evidence] = {}
     for study, runs_of in found.items():
         chosen = parameters.load(study)
-        if chosen.compare_with is None or study == "demo":
+        if chosen.compare_with is None:
             continue
         base = found[chosen.compare_with]
         both = [seed for seed in runs_of.seeds if seed in base.seeds]
@@ -354,7 +354,7 @@ def _headline(runs_of: Evidence, part: str, draws: int) -> pd.DataFrame:
 def _compared(study: str) -> bool:
     """Say whether a study is one side of a comparison."""
     chosen = {name: parameters.load(name).compare_with for name in parameters.studies()}
-    return study != "demo" and (chosen[study] is not None or study in chosen.values())
+    return chosen[study] is not None or study in chosen.values()
 
 
 def _tests(runs_of: Evidence) -> dict[int, pd.DataFrame]:
