@@ -26,7 +26,7 @@ def page(tmp_path_factory):
 
 @pytest.fixture
 def published(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "BLOCKS", {"claims": tables.claims})
+    monkeypatch.setattr(tables, "BLOCKS", {"claims": tables.BLOCKS["claims"]})
     folder = shutil.copytree(page, tmp_path / "reports")
     readme = tmp_path / "README.md"
     readme.write_text("\n".join(tables.markers("claims")))

@@ -64,6 +64,7 @@ def test_what_was_not_run_is_said_to_be_not_measured(tmp_path):
     assert made["effects"].numbers.empty
     assert (made["effects"].shown.accuracy == "not measured").all()
     assert made["siblings"].shown.empty
+    assert made["leak"].shown.empty
     empty = claims.make(tmp_path / "nowhere", draws=DRAWS)
     assert (empty["claims"].numbers.verdict == "not measured").all()
     assert "No run is here yet." in empty["claims"].caption
@@ -78,6 +79,25 @@ def test_images_with_and_without_a_sibling_make_up_the_test_part(made, folder):
     assert shares.sum() == pytest.approx(total, abs=0.02)  # a mean over seeds of unequal shares
     difference = table.loc["difference"]
     assert difference["mean"] == pytest.approx(both["mean"].iloc[0] - both["mean"].iloc[1])
+
+
+def test_the_leak_is_what_it_does_where_it_can_help_beyond_what_it_does_elsewhere(made, folder):
+    table = made["leak"].numbers.query("score == 'loss'").set_index(["test images", "arm"])
+    for group in (claims.LEAKED, claims.SPARED, "all"):
+        change = table["mean"][group, "injected"] - table["mean"][group, "clean"]
+        assert table["mean"][group, claims.CHANGE] == pytest.approx(change)
+    change = table["mean"][claims.LEAKED, claims.CHANGE] - table["mean"][claims.SPARED, claims.CHANGE]
+    last = table.loc[f"{claims.LEAKED} − {claims.SPARED}", claims.CHANGE]
+    assert last["mean"] == pytest.approx(change)
+    assert last.low <= last["mean"] <= last.high
+    images = table.images.xs("clean", level="arm")
+    assert images["all"] == images[claims.LEAKED] + images[claims.SPARED] == 70
+    split = pd.read_csv(folder / "quick_injected/seed-0/split.csv")
+    trained = set(split.lesion_group[split.part == "train"])
+    assert images[claims.LEAKED] == split.lesion_group[split.part == "test"].isin(trained).sum()
+    shown = made["leak"].shown.set_index(["test images", "arm"])
+    assert shown["loss (nats)"]["all", "clean"].startswith(f"{table['mean']['all', 'clean']:.3f} (")
+    assert "quick_injected: 1 seed (0)" in made["leak"].caption
 
 
 def test_effects_are_of_every_study_that_names_another_and_of_pairs_that_are_here(made):

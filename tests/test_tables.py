@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from skinlesion import decisions, evaluation, files, predictions, subgroups, tab
 
 def test_an_interval_is_written_beside_its_value():
     assert tables.interval(0.81234, 0.79, 0.834) == "0.812 (0.790–0.834)"
+    assert tables.interval(-0.01, -0.02, 0.03, digits=2) == "-0.01 (-0.02 to 0.03)"
     assert tables.interval(0.81234, np.nan, np.nan) == "0.812"
     assert tables.interval(np.nan, np.nan, np.nan) == "–"
     rows = pd.DataFrame({"value": [0.5], "low": [0.4], "high": [0.6], "support": [3]}, index=["nv"])
@@ -49,6 +52,10 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
         files.write_json(run / "metrics.json", metrics)
         leakage = {"image": {"all": {"fraction": 0.25}, "mel": {"fraction": 0.75}}}
         files.write_json(run / "preprocessing.json", {"leakage": leakage})
+        (run / "04_evaluation.html").touch()
+    (tmp_path / "quick" / "seed-1").mkdir()
+    for name in ("manifest.json", "metrics.json"):  # a run without its reports is counted in the tables of the paper
+        shutil.copy(run / name, tmp_path / "quick" / "seed-1")
     readme = tmp_path / "README.md"
     start, end = tables.markers("results")
     readme.write_text(f"before\n{start}\nold\n{end}\nafter\n")
@@ -58,6 +65,7 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
     assert "1.5 min on an abacus" in text
     assert "25.0% of the test images and 75.0% of the melanomas" in text
     assert "demo" not in text
+    assert "seed-1" not in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")

@@ -14,6 +14,7 @@ from pandas.io.formats.style import Styler
 from skinlesion import evaluation, evidence, files, parameters, predictions, seeds, splits, tables
 from skinlesion.dataset import DX
 from skinlesion.evidence import Evidence
+from skinlesion.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ BY_IMAGE, BY_LESION = "paper", "paper_lesion"
 STUDIES = {BY_IMAGE: "by image", BY_LESION: "by lesion"}
 OTHERS = {"paper_clean": "clean arm", "paper_injected": "injected arm", "paper_folds": "five folds, by lesion"}
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_recall", "loss")
+LEAKED, SPARED = "with a leaked sibling", "without one"
+CHANGE = "injected − clean"
 FOLDER = "tables"
 """Where the tables lie, in ``reports/``."""
 
@@ -122,6 +125,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         claims(main, measured),
         scores(full, measured),
         siblings(found[BY_IMAGE], draws=draws),
+        leak(found, draws=draws),
         effects(found, draws=draws),
         per_class(main, draws=draws),
         convergence(main),
@@ -215,6 +219,52 @@ def siblings(runs_of: Evidence, *, draws: int) -> PaperTable:
     return PaperTable("siblings", pd.DataFrame(rows), _headed(shown), caption)
 
 
+def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
+    """Score the paired arms of the leak where it can help and where it cannot.
+
+    The injected arm trains on the other images of the test lesions that have several. The test images of all other
+    lesions are a control: between the two the difference of differences is of the leak, and of nothing else in which
+    two trainings differ.
+    """
+    rows, shown = [], []
+    measured: dict[str, Evidence] = {}
+    for study, runs_of in found.items():
+        chosen = parameters.load(study)
+        if chosen.leakage_arm is None or chosen.compare_with is None:
+            continue
+        clean, injected = seeds.pairs(found[chosen.compare_with].predictions, runs_of.predictions)
+        leaked = {seed: table.image_id.map(splits.has_sibling(runs_of.splits[seed])) for seed, table in clean.items()}
+        if not clean or not all(0 < each.sum() < len(each) for each in leaked.values()):
+            continue
+        measured |= {chosen.compare_with: found[chosen.compare_with], study: runs_of}
+        drawn = seeds.Draws.draw(clean, "test", draws=draws)
+        groups = {
+            LEAKED: leaked,
+            SPARED: {seed: ~each for seed, each in leaked.items()},
+            "all": {seed: each | True for seed, each in leaked.items()},
+        }
+        scored = {}
+        for group, kept in groups.items():
+            for arm, tested in (("clean", clean), ("injected", injected)):
+                chosen_rows = {seed: table[kept[seed]] for seed, table in tested.items()}
+                scored[group, arm] = seeds.headline(chosen_rows, "test", drawn)
+            scored[group, CHANGE] = scored[group, "injected"].minus(scored[group, "clean"])
+        scored[f"{LEAKED} − {SPARED}", CHANGE] = scored[LEAKED, CHANGE].minus(scored[SPARED, CHANGE])
+        for (group, arm), each in scored.items():
+            images = np.mean([kept.sum() for kept in groups[group].values()]) if group in groups else np.nan
+            table = each.table().loc[list(SHOWN)]
+            facts = {"arms": study, "size": _size(chosen), "test images": group}
+            rows += _long(table, **facts, images=images, arm=arm, seeds=len(clean))
+            texts = {name: tables.interval(*table.loc[name, ["mean", "low", "high"]]) for name in SHOWN}
+            shown.append({**facts, "images": "–" if np.isnan(images) else f"{images:,.0f}", "arm": arm, **texts})
+    caption = (
+        "What the leak does, in pairs of runs that differ in it alone (same test images, training size and class mix), "
+        "where another image of the lesion is in the injected arm's training and where there is none: "
+        f"mean over seeds with 95% interval, paired for the differences. {_of(measured)}"
+    )
+    return PaperTable("leak", pd.DataFrame(rows), _headed(shown), caption)
+
+
 def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
     """Return the differences between every study that names one to be compared with and that one, in pairs of runs.
 
@@ -227,20 +277,16 @@ def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         if chosen.compare_with is None:
             continue
         base = found[chosen.compare_with]
-        both = [seed for seed in runs_of.seeds if seed in base.seeds]
-        names = {
-            "difference": f"{study} − {base.study}",
-            "size": f"{chosen.image_size}×{chosen.image_size}, {chosen.epochs} epochs",
-            "seeds": len(both),
-        }
-        if both:
-            table, images = seeds.difference(base.predictions, runs_of.predictions, draws=draws)
-            table = table.loc[list(SHOWN)]
-            mean_images = np.mean(list(images.values()))
+        pair = seeds.pairs(base.predictions, runs_of.predictions)
+        names = {"difference": f"{study} − {base.study}", "size": _size(chosen), "seeds": len(pair[0])}
+        if pair[0]:
+            drawn = seeds.Draws.draw(pair[0], "test", draws=draws)
+            table = seeds.difference(*pair, drawn).table().loc[list(SHOWN)]
+            images = np.mean([len(each) for each in pair[0].values()])
             measured |= {base.study: base, study: runs_of}
-            rows += _long(table, **names, images=mean_images, hardware=runs_of.hardware)
+            rows += _long(table, **names, images=images, hardware=runs_of.hardware)
             texts = {name: tables.interval(*table.loc[name, ["mean", "low", "high"]]) for name in SHOWN}
-            shown.append({**names, "images": f"{mean_images:,.0f}", **texts})
+            shown.append({**names, "images": f"{images:,.0f}", **texts})
         else:
             shown.append({**names, "images": "–", **dict.fromkeys(SHOWN, "not measured")})
     caption = (
@@ -382,6 +428,10 @@ def _of(found: dict[str, Evidence]) -> str:
     ]
     machines = " and ".join(dict.fromkeys(runs_of.hardware for runs_of in there.values()))
     return f"{'; '.join(said)}. {facts[0]}; starting weights: {facts[1]}; trained on {machines}."
+
+
+def _size(chosen: Parameters) -> str:
+    return f"{chosen.image_size}×{chosen.image_size}, {chosen.epochs} epochs"
 
 
 def _lesions(table: pd.DataFrame) -> int:

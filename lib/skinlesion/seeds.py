@@ -137,21 +137,18 @@ def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> di
     }
 
 
-def difference(
-    first: Mapping[int, pd.DataFrame], second: Mapping[int, pd.DataFrame], *, draws: int
-) -> tuple[pd.DataFrame, dict[int, int]]:
-    """Return second minus first on the test images that both runs of a seed have, over the seeds that both have.
+def pairs(
+    first: Mapping[int, pd.DataFrame], second: Mapping[int, pd.DataFrame]
+) -> tuple[dict[int, pd.DataFrame], dict[int, pd.DataFrame]]:
+    """Return the test rows of both for the images that both runs of a seed have, for the seeds that both have."""
+    shared = {seed: comparison.common(first[seed], second[seed]) for seed in first if seed in second}
+    one, other = ({seed: pair[k] for seed, pair in shared.items()} for k in (0, 1))
+    return one, other
 
-    Returns
-    -------
-    tuple
-        The table of :meth:`Scores.table` of the differences; and the number of common test images by seed.
-    """
-    pairs = {seed: comparison.common(first[seed], second[seed]) for seed in first if seed in second}
-    ones, others = ({seed: pair[k] for seed, pair in pairs.items()} for k in (0, 1))
-    drawn = Draws.draw(ones, "test", draws=draws)
-    table = headline(others, "test", drawn).minus(headline(ones, "test", drawn)).table()
-    return table, {seed: len(pair[0]) for seed, pair in pairs.items()}
+
+def difference(first: Mapping[int, pd.DataFrame], second: Mapping[int, pd.DataFrame], draws: Draws) -> Scores:
+    """Return second minus first on the test part; both from :func:`pairs`."""
+    return headline(second, "test", draws).minus(headline(first, "test", draws))
 
 
 def _stacked(values: list, drawn: list, draws: Draws) -> Scores:

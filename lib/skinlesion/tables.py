@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,16 @@ def with_interval(table: pd.DataFrame, *, digits: int = 3) -> pd.Series:
 
 
 def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
-    """Return ``value (low–high)``, the value alone where there is no interval, a dash without a value."""
+    """Return ``value (low–high)``, the value alone where there is no interval, a dash without a value.
+
+    A negative end is set off by a word, since a dash before a minus cannot be read.
+    """
     if pd.isna(value):
         return "–"
     if pd.isna(low):
         return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+    between = " to " if low < 0 else "–"
+    return f"{value:.{digits}f} ({low:.{digits}f}{between}{high:.{digits}f})"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -261,16 +266,16 @@ def _words(name: str) -> str:
 
 
 def results(folder: Path) -> str:
-    """Return the test scores of every run on real data in `folder` as a Markdown table.
+    """Return the test scores of every run on real data in `folder` whose reports are there, as a Markdown table.
 
     Parameters
     ----------
     folder
-        ``reports/``; a run counts if it has a manifest and metrics.
+        ``reports/``; a run counts if it has a manifest, metrics and the page that shows them.
     """
     rows = []
     for run in sorted(folder.glob("*/seed-*")):
-        if not ((run / "manifest.json").is_file() and (run / "metrics.json").is_file()):
+        if not all((run / name).is_file() for name in ("manifest.json", "metrics.json", "04_evaluation.html")):
             continue
         manifest, metrics = (json.loads((run / name).read_text()) for name in ("manifest.json", "metrics.json"))
         if manifest["data"]["synthetic"] or manifest["parameters"]["split_by"] == "source":
@@ -331,13 +336,20 @@ def sources(folder: Path) -> str:
     return markdown(table)
 
 
-def claims(folder: Path) -> str:
-    """Return the table of the claims in `folder`, as ``make paper`` left it."""
-    path = folder / "tables" / "claims.md"
+def paper_table(folder: Path, *, name: str) -> str:
+    """Return a table of the paper in `folder`, as ``make paper`` left it."""
+    path = folder / "tables" / f"{name}.md"
     return path.read_text(encoding="utf-8").strip() if path.is_file() else "Not measured yet."
 
 
-BLOCKS = {"claims": claims, "results": results, "sources": sources, "speeds": speeds}
+BLOCKS = {
+    "claims": partial(paper_table, name="claims"),
+    "results": results,
+    "leak": partial(paper_table, name="leak"),
+    "effects": partial(paper_table, name="effects"),
+    "sources": sources,
+    "speeds": speeds,
+}
 """What README.md shows of the reports, and what makes each."""
 
 
