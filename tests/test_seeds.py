@@ -48,6 +48,13 @@ def test_equal_runs_have_the_interval_of_one_and_unequal_ones_a_wider_one():
     assert width["unequal"] > 2 * width["equal"]
 
 
+def test_few_seeds_spread_as_the_standard_error_of_their_mean():
+    scores = np.array([0.1, 0.4, 0.6])
+    draws = seeds.Draws.draw(runs(0, 1, 2), "test", draws=20_000)
+    spread = draws.mean(np.repeat(scores[:, None], 20_000, axis=1)).std()
+    assert spread == pytest.approx(scores.std(ddof=1) / np.sqrt(3), rel=0.02)
+
+
 def test_a_lesion_counts_the_same_in_every_seed_that_tests_it():
     tables = runs(0, 1)
     draws = seeds.Draws.draw(tables, "test", draws=5)

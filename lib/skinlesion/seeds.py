@@ -1,10 +1,13 @@
 """Scores of a study over its seeds: the mean, its interval, and the range.
 
 The interval is the 95% percentile interval of a bootstrap in two stages: in each draw lesions are drawn with
-replacement, the same ones for every seed whose test part has them, and seeds are drawn with replacement from those
-there are. With one seed it is the bootstrap over lesions of that run, and says nothing of the spread between seeds.
+replacement, the same ones for every seed whose test part has them, and of n seeds n - 1 with replacement, so that few
+seeds do not look more alike than they are. Seeds differ in their test parts too, which the draws of lesions count once
+more: the interval is rather too wide than too narrow. With one seed it is the bootstrap over lesions of that run, and
+says nothing of the spread between seeds.
 
-Source: A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application" (1997), 3.8.
+Source: A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application" (1997), 3.8; for n - 1, J. N. K. Rao,
+C. F. J. Wu, "Resampling inference with complex survey data", J. Am. Stat. Assoc. 83 (1988), 231–241.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ class Draws:
     counts
         float64 of shape (draws, lesions): how often each was drawn.
     chosen
-        int64 of shape (draws, seeds): places of the seeds drawn.
+        int64 of shape (draws, max(1, seeds - 1)): places of the seeds drawn.
     """
 
     lesions: np.ndarray
@@ -50,7 +53,7 @@ class Draws:
         lesions = np.unique(np.concatenate([table.lesion_id[table.part == part] for table in tables.values()]))
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(len(lesions), np.full(len(lesions), 1 / len(lesions)), size=draws).astype(float)
-        return cls(lesions, counts, rng.integers(0, len(tables), size=(draws, len(tables))))
+        return cls(lesions, counts, rng.integers(0, len(tables), size=(draws, max(1, len(tables) - 1))))
 
     def bootstrap(self, lesion_ids: np.ndarray) -> Bootstrap:
         """Return these draws for the images of one run, given the lesion of each."""
