@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.dataset import DX, MALIGNANT
-from skinlesion.evaluation import Bootstrap, interval, weights_by_score
+from skinlesion.evaluation import Bootstrap, interval
 
 QUESTIONS: dict[str, tuple[str, ...]] = {"melanoma": ("mel",), "malignant": MALIGNANT}
 """Yes-or-no questions and the diagnoses that are a yes."""
@@ -53,7 +53,7 @@ def rates(
         (draws, T), or (T,) without weights. An image is called positive at or above the threshold. The predictive
         value is one where nothing is called positive.
     """
-    thresholds, positive, negative = weights_by_score(truth, score, weights)
+    thresholds, positive, negative = _weights_by_score(truth, score, weights)
     hit, false = (np.cumsum(np.pad(side[:, ::-1], ((0, 0), (1, 0))), axis=1) for side in (positive, negative))
     with np.errstate(invalid="ignore"):
         sensitivity, specificity = hit / hit[:, -1:], 1 - false / false[:, -1:]
@@ -253,6 +253,33 @@ def answer(
             rows[f"{level:.0%} {score} on validation"] = row
     chosen = pd.DataFrame.from_dict(rows, orient="index")
     return Answer(operating_points(*scored, bootstrap), chosen, bands(*scored, bootstrap))
+
+
+def _weights_by_score(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct scores, ascending (T,), and the weight of true and of false images that have each.
+
+    Parameters
+    ----------
+    truth, score
+        bool and float, shape (N,).
+    weights
+        Shape (draws, N); absent, each image counts once.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Scores (T,); weights of the true and of the false, each (draws, T), one draw without `weights`.
+    """
+    weight = np.ones((1, len(truth))) if weights is None else weights
+    order = np.argsort(score, kind="stable")
+    ordered, sorted_weight = score[order], weight[:, order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    positive, negative = (
+        np.add.reduceat(sorted_weight * side, starts, axis=1) for side in (truth[order], ~truth[order])
+    )
+    return ordered[starts], positive, negative
 
 
 def _best(asked: np.ndarray, given: np.ndarray, level: float) -> np.ndarray:

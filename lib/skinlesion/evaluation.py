@@ -103,10 +103,10 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.n
     """
     areas = []
     for k in range(len(DX)):
-        _, positive, negative = weights_by_score(labels == k, probabilities[:, k], weights)
-        below = np.cumsum(negative, axis=1) - negative
-        pairs = positive.sum(1) * negative.sum(1)
-        wins = (positive * (below + negative / 2)).sum(1)
+        weight, below, upto, total = _ranks(labels == k, probabilities[:, k], weights)
+        negatives_below, negatives_upto = below[0] - below[1], upto[0] - upto[1]
+        pairs = total[1] * (total[0] - total[1])
+        wins = (weight * (negatives_below + negatives_upto)).sum(1) / 2
         areas.append(np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
     return np.stack(areas, axis=1)[0] if weights is None else np.stack(areas, axis=1)
 
@@ -118,41 +118,35 @@ def average_precision(labels: np.ndarray, probabilities: np.ndarray, weights: np
     """
     averages = []
     for k in range(len(DX)):
-        _, positive, negative = (
-            side[..., ::-1] for side in weights_by_score(labels == k, probabilities[:, k], weights)
-        )
-        hit, called = np.cumsum(positive, axis=1), np.cumsum(positive + negative, axis=1)
-        sums = (positive * _ratio(hit, called)).sum(1)
-        total = positive.sum(1)
-        averages.append(np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0))
+        weight, below, _, total = _ranks(labels == k, probabilities[:, k], weights)
+        called, hit = (each[:, None] - under for each, under in zip(total, below, strict=True))
+        sums = (weight * _ratio(hit, called)).sum(1)
+        averages.append(np.divide(sums, total[1], out=np.full(len(sums), np.nan), where=total[1] > 0))
     return np.stack(averages, axis=1)[0] if weights is None else np.stack(averages, axis=1)
 
 
-def weights_by_score(
-    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distinct scores, ascending (T,), and the weight of true and of false images that have each.
-
-    Parameters
-    ----------
-    truth, score
-        bool and float, shape (N,).
-    weights
-        Shape (draws, N); absent, each image counts once.
+def _ranks(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Return what lies below each true image by score, without going through the false ones: they are the many.
 
     Returns
     -------
-    tuple of numpy.ndarray
-        Scores (T,); weights of the true and of the false, each (draws, T), one draw without `weights`.
+    tuple
+        The weight of each true image, (draws, P). Then pairs, each for all images and for the true ones: weight with a
+        lower score than it, and with no higher one, (draws, P) each; and total weight, (draws,) each.
     """
     weight = np.ones((1, len(truth))) if weights is None else weights
     order = np.argsort(score, kind="stable")
-    ordered, sorted_weight = score[order], weight[:, order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    positive, negative = (
-        np.add.reduceat(sorted_weight * side, starts, axis=1) for side in (truth[order], ~truth[order])
-    )
-    return ordered[starts], positive, negative
+    true = order[truth[order]]
+    below, upto, total = [], [], []
+    for images in (order, true):
+        sums = np.zeros((len(weight), len(images) + 1))
+        np.cumsum(weight[:, images], axis=1, out=sums[:, 1:])
+        below.append(sums[:, np.searchsorted(score[images], score[true], side="left")])
+        upto.append(sums[:, np.searchsorted(score[images], score[true], side="right")])
+        total.append(sums[:, -1])
+    return weight[:, true], tuple(below), tuple(upto), tuple(total)
 
 
 @dataclass(frozen=True)
