@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -342,7 +342,7 @@ def paper_table(folder: Path, *, name: str) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else "Not measured yet."
 
 
-BLOCKS = {
+BLOCKS: dict[str, Callable[[Path], str]] = {
     "claims": partial(paper_table, name="claims"),
     "results": results,
     "leak": partial(paper_table, name="leak"),
