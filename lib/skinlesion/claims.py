@@ -361,7 +361,10 @@ def assumptions() -> PaperTable:
         for key, value, said, reason in found
     ]
     table = pd.DataFrame(rows)
-    caption = f"What the preprint leaves open, and what is assumed in its place (parameters/{BY_IMAGE}.yaml)."
+    caption = (
+        f"What the preprint leaves open, and what is assumed in its place (parameters/{BY_IMAGE}.yaml); the starting "
+        "weights that each run really had are in the table of runs."
+    )
     return PaperTable("assumptions", table, table, caption)
 
 
