@@ -186,3 +186,12 @@ def test_speeds_are_those_of_the_benchmark_and_what_was_not_measured_is_said(tmp
     assert "the engine | not measured: no compiler" in text
     assert "imports" not in text
     assert text.endswith("an abacus; medians of 3 turns.")
+
+
+def test_a_table_of_the_paper_is_shown_whole_or_in_part(tmp_path):
+    text = "a | b | c\n--- | --- | ---\n1 | x | 3\n4 | y | 6\n\nOf what.\n"
+    files.write_text(tmp_path / "tables" / "some.md", text)
+    assert tables.paper_table(tmp_path, name="some") == text.strip()
+    part = tables.paper_table(tmp_path, name="some", only="y", without=["b"])
+    assert part == "a | c\n--- | ---\n4 | 6\n\nOf what."
+    assert tables.paper_table(tmp_path, name="other") == "Not measured yet."

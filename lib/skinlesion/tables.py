@@ -336,17 +336,31 @@ def sources(folder: Path) -> str:
     return markdown(table)
 
 
-def paper_table(folder: Path, *, name: str) -> str:
-    """Return a table of the paper in `folder`, as ``make paper`` left it."""
+def paper_table(folder: Path, *, name: str, only: str = "", without: Sequence[str] = ()) -> str:
+    """Return a table of the paper in `folder`, as ``make paper`` left it, or the part of it that a README has room for.
+
+    Parameters
+    ----------
+    only
+        Keep the rows with this in a cell.
+    without
+        Columns to leave out.
+    """
     path = folder / "tables" / f"{name}.md"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else "Not measured yet."
+    if not path.is_file():
+        return "Not measured yet."
+    table, _, caption = path.read_text(encoding="utf-8").strip().partition("\n\n")
+    head, rule, *rows = [line.split(" | ") for line in table.split("\n")]
+    kept = [head, rule, *(row for row in rows if only in row or not only)]
+    places = [place for place, column in enumerate(head) if column not in without]
+    return "\n".join(" | ".join(row[place] for place in places) for row in kept) + f"\n\n{caption}"
 
 
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "claims": partial(paper_table, name="claims"),
     "results": results,
-    "leak": partial(paper_table, name="leak"),
-    "effects": partial(paper_table, name="effects"),
+    "leak": partial(paper_table, name="leak", only="injected − clean", without=("arm", "macro F1", "melanoma recall")),
+    "effects": partial(paper_table, name="effects", without=("images", "macro AUC", "melanoma recall")),
     "sources": sources,
     "speeds": speeds,
 }
