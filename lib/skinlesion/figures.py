@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from skinlesion import evaluation
 from skinlesion.dataset import DX
+from skinlesion.tables import heading
 
 COLOURS = dict(zip(DX, ["#0173b2", "#de8f05", "#029e73", "#949494", "#d55e00", "#56b4e9", "#cc78bc"], strict=True))
 """One colour a class, from seaborn's colour-blind-safe palette (B. Wong, Nat. Methods 8, 441 (2011))."""
@@ -332,7 +333,7 @@ def scores_per_class(table: pd.DataFrame) -> Picture:
     for axis, score in zip(axes, scores, strict=True):
         rows = table.xs(score, level="score").reindex(DX)
         _forest(axis, rows, colours=[COLOURS[dx] for dx in DX])
-        axis.set(title=score if score != "f1" else "F1", xlim=(0, 1))
+        axis.set(title=heading(score), xlim=(0, 1))
         if axis is not axes[0]:
             axis.set_yticklabels([])
     return Picture(figure, "Precision, recall and F1 of each class as points with 95% intervals.")
@@ -414,10 +415,10 @@ def subgroups(table: pd.DataFrame, *, score: str, overall: float) -> Picture:
     figure, axes = _figure(8, 0.24 * len(shown) + 0.9)
     _forest(axes[0], shown[["value", "low", "high"]].set_axis(names), colours=_blocks(shown.column))
     axes[0].axvline(overall, color=MUTED, linestyle=":")
-    axes[0].set(xlabel=f"{_words(score)} (dotted: all test images, {overall:.2f})", xlim=(0, 1))
+    axes[0].set(xlabel=f"{heading(score)} (dotted: all test images, {overall:.2f})", xlim=(0, 1))
     for place in np.flatnonzero(shown.value.isna()).tolist():
         axes[0].text(0.01, place, "too few images to score", va="center", fontsize=7, color=MUTED)
-    return Picture(figure, f"{_words(score)} of {len(shown)} subgroups with 95% intervals.")
+    return Picture(figure, f"{heading(score)} of {len(shown)} subgroups with 95% intervals.")
 
 
 def gaps(table: pd.DataFrame, *, score: str, level: float = 0.05) -> Picture:
@@ -440,10 +441,10 @@ def gaps(table: pd.DataFrame, *, score: str, level: float = 0.05) -> Picture:
         axes[0].plot(row.gap, place, "o", color=colour, markersize=4.5, markerfacecolor=colour if sure else "white")
     names = [f"{row.column}: {row.group} (n={row.counted:,})" for row in known.itertuples()]
     axes[0].set(yticks=range(len(known)), yticklabels=names, ylim=(len(known) - 0.5, -0.5))
-    axes[0].set_xlabel(f"gap in {_words(score)} (filled: p < {level:g} after Holm's correction)")
+    axes[0].set_xlabel(f"gap in {heading(score)} (filled: p < {level:g} after Holm's correction)")
     sure = int((known.p_holm < level).sum())
     return Picture(
-        figure, f"Gaps in {_words(score)} of {len(known)} subgroups; {sure} are beyond chance after correction."
+        figure, f"Gaps in {heading(score)} of {len(known)} subgroups; {sure} are beyond chance after correction."
     )
 
 
@@ -551,7 +552,7 @@ def differences(table: pd.DataFrame, *, first: str, second: str) -> Picture:
     shown = table.drop(index="loss", errors="ignore")
     figure, axes = _figure(8, 0.3 * len(shown) + 0.9)
     rows = shown[["difference", "low", "high"]].set_axis(["value", "low", "high"], axis=1)
-    _forest(axes[0], rows.set_axis([_words(name) for name in shown.index]), colours=[INK] * len(shown))
+    _forest(axes[0], rows.set_axis([heading(name) for name in shown.index]), colours=[INK] * len(shown))
     axes[0].axvline(0, color=MUTED, linestyle=":")
     axes[0].set_xlabel(f"{second} minus {first}")
     return Picture(figure, f"Differences between {second} and {first} with 95% intervals.")
@@ -627,20 +628,20 @@ def curves_of_runs(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> Pictu
 
 
 def effects(table: pd.DataFrame) -> Picture:
-    """Draw the effect of single choices on accuracy, balanced accuracy and macro F1, with intervals.
+    """Draw the effect of single choices on four scores, with intervals.
 
     Parameters
     ----------
     table
         The numbers of the table ``effects`` of :func:`skinlesion.claims.make`; at least one row.
     """
-    names = ("accuracy", "balanced_accuracy", "macro_f1")
-    figure, axes = _figure(9, 0.35 * table.difference.nunique() + 1.0, columns=3)
+    names = ("accuracy", "balanced_accuracy", "macro_auc", "loss")
+    figure, axes = _figure(9, 0.35 * table.difference.nunique() + 1.0, columns=4)
     for axis, name in zip(axes, names, strict=True):
         rows = table[table.score == name].set_index("difference").rename(columns={"mean": "value"})
         _forest(axis, rows, colours=[INK] * len(rows))
         axis.axvline(0, color=MUTED, linestyle=":")
-        axis.set_xlabel(_words(name))
+        axis.set_xlabel(heading(name))
         axis.tick_params(labelleft=axis is axes[0])
     return Picture(figure, f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals.")
 
@@ -681,11 +682,12 @@ def corruptions(table: pd.DataFrame, *, score: str = "balanced_accuracy") -> Pic
         axis.set(title=name, ylim=(0, top * 1.1), xticks=[0, 2, 4])
     for axis in axes[len(names) :]:
         axis.axis("off")
-    axes[0].annotate(_words(score), (0.05, 0.08), xycoords="axes fraction", color=PART_COLOURS["test"], fontsize=8)
+    axes[0].annotate(heading(score), (0.05, 0.08), xycoords="axes fraction", color=PART_COLOURS["test"], fontsize=8)
     axes[0].annotate("accuracy", (0.05, 0.2), xycoords="axes fraction", color=MUTED, fontsize=8)
     last = table[table.severity == table.severity.max()].set_index("corruption")[score]
     return Picture(
-        figure, f"{_words(score)} over the severity of {len(names)} corruptions; it falls furthest for {last.idxmin()}."
+        figure,
+        f"{heading(score)} over the severity of {len(names)} corruptions; it falls furthest for {last.idxmin()}.",
     )
 
 
@@ -717,12 +719,12 @@ def doubt(table: pd.DataFrame, *, column: str) -> Picture:
     for place, row in enumerate(table.itertuples()):
         axes[0].text(row.fraction, place, f" {row.candidates} of {row.images:,}", va="center", fontsize=8)
     axes[0].set(
-        xlabel=f"share of the {_words(column)}'s images with a label in doubt",
+        xlabel=f"share of the {heading(column)}'s images with a label in doubt",
         xlim=(0, table.fraction.max() * 1.3 or 1),
     )
     axes[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes[0].invert_yaxis()
-    return Picture(figure, f"Share of images with a label in doubt, by {_words(column)}.")
+    return Picture(figure, f"Share of images with a label in doubt, by {heading(column)}.")
 
 
 def overlays(pixels: np.ndarray, maps: np.ndarray, masks: np.ndarray, titles: Sequence[str], *, alt: str) -> Picture:
@@ -745,10 +747,6 @@ def overlays(pixels: np.ndarray, maps: np.ndarray, masks: np.ndarray, titles: Se
             axis.contour(mask, levels=[0.5], colors="white", linewidths=1)
         axis.set_title(title, fontsize=7, fontweight="normal", loc="center")
     return Picture(figure, alt, resolution=70)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _blocks(column: pd.Series) -> list[str]:
