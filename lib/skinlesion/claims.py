@@ -43,7 +43,12 @@ RULE = (
 
 BY_IMAGE, BY_LESION = "paper", "paper_lesion"
 STUDIES = {BY_IMAGE: "by image", BY_LESION: "by lesion"}
-OTHERS = {"paper_clean": "clean arm", "paper_injected": "injected arm", "paper_folds": "five folds, by lesion"}
+OTHERS = {
+    "paper_clean": "clean arm",
+    "paper_injected": "injected arm",
+    "paper_folds": "five folds, by lesion",
+    "quick_folds": "five folds, by lesion",
+}
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_recall", "loss")
 LEAKED, SPARED = "with a leaked sibling", "without one"
 CHANGE = "injected − clean"
@@ -172,10 +177,11 @@ def claims(main: dict[str, Evidence], measured: Measured) -> PaperTable:
 
 
 def scores(found: dict[str, Evidence], measured: Measured) -> PaperTable:
-    """Return the scores the preprint does not report, of every study at full size, and of always naming one class."""
+    """Return the scores the preprint does not report, and of always naming one class."""
     rows, shown = [], []
     for study, runs_of in found.items():
-        row = {"study": study, "split": (STUDIES | OTHERS)[study], "seeds": len(runs_of.seeds)}
+        row = {"study": study, "split": (STUDIES | OTHERS)[study], "size": _size(parameters.load(study))}
+        row["seeds"] = len(runs_of.seeds)
         if runs_of.seeds:
             table = measured[study, "test"].loc[list(SHOWN)]
             labels = [predictions.part(each, "test")[0] for each in runs_of.predictions.values()]
