@@ -14,7 +14,8 @@ def folder(tmp_path_factory):
     for seed in (0, 1):
         publish(folder, "paper", seed, hit=0.6)
         publish(folder, "paper_lesion", seed, hit=0.3)
-    publish(folder, "quick_clean", 0, hit=0.3)
+    for seed in (0, 1):  # the second has no partner
+        publish(folder, "quick_clean", seed, hit=0.3)
     publish(folder, "quick_injected", 0, hit=0.6)
     return folder
 
@@ -97,7 +98,8 @@ def test_the_leak_is_what_it_does_where_it_can_help_beyond_what_it_does_elsewher
     assert images[claims.LEAKED] == split.lesion_group[split.part == "test"].isin(trained).sum()
     shown = made["leak"].shown.set_index(["test images", "arm"])
     assert shown["loss (nats)"]["all", "clean"].startswith(f"{table['mean']['all', 'clean']:.3f} (")
-    assert "quick_injected: 1 seed (0)" in made["leak"].caption
+    for name in ("leak", "effects"):
+        assert "quick_clean: 1 seed (0)" in made[name].caption
 
 
 def test_effects_are_of_every_study_that_names_another_and_of_pairs_that_are_here(made):
@@ -123,7 +125,7 @@ def test_convergence_and_runs_have_a_row_a_run(made):
     assert len(made["convergence"].numbers) == 4
     assert made["convergence"].shown["training loss, first to last"][0] == "1.000 to 0.167"
     studies = made["runs"].numbers.study
-    assert studies.tolist() == ["paper"] * 2 + ["paper_lesion"] * 2 + ["quick_clean", "quick_injected"]
+    assert studies.tolist() == ["paper"] * 2 + ["paper_lesion"] * 2 + ["quick_clean"] * 2 + ["quick_injected"]
 
 
 def test_every_table_is_written_three_times_and_latex_is_ascii(made, tmp_path):

@@ -180,8 +180,12 @@ def scores(found: dict[str, Evidence], measured: Measured) -> PaperTable:
     """Return the scores the preprint does not report, and of always naming one class."""
     rows, shown = [], []
     for study, runs_of in found.items():
-        row = {"study": study, "split": (STUDIES | OTHERS)[study], "size": _size(parameters.load(study))}
-        row["seeds"] = len(runs_of.seeds)
+        row = {
+            "study": study,
+            "split": (STUDIES | OTHERS)[study],
+            "size": _size(parameters.load(study)),
+            "seeds": len(runs_of.seeds),
+        }
         if runs_of.seeds:
             table = measured[study, "test"].loc[list(SHOWN)]
             labels = [predictions.part(each, "test")[0] for each in runs_of.predictions.values()]
@@ -238,11 +242,12 @@ def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         chosen = parameters.load(study)
         if chosen.leakage_arm is None or chosen.compare_with is None:
             continue
-        clean, injected = seeds.pairs(found[chosen.compare_with].predictions, runs_of.predictions)
+        base, runs_of = _pair(found[chosen.compare_with], runs_of)
+        clean, injected = seeds.pairs(base.predictions, runs_of.predictions)
         leaked = {seed: table.image_id.map(splits.has_sibling(runs_of.splits[seed])) for seed, table in clean.items()}
         if not clean or not all(0 < each.sum() < len(each) for each in leaked.values()):
             continue
-        measured |= {chosen.compare_with: found[chosen.compare_with], study: runs_of}
+        measured |= {base.study: base, study: runs_of}
         drawn = seeds.Draws.draw(clean, "test", draws=draws)
         groups = {
             LEAKED: leaked,
@@ -282,7 +287,7 @@ def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         chosen = parameters.load(study)
         if chosen.compare_with is None:
             continue
-        base = found[chosen.compare_with]
+        base, runs_of = _pair(found[chosen.compare_with], runs_of)
         pair = seeds.pairs(base.predictions, runs_of.predictions)
         names = {"difference": f"{study} − {base.study}", "size": _size(chosen), "seeds": len(pair[0])}
         if pair[0]:
@@ -404,6 +409,11 @@ def _headline(runs_of: Evidence, part: str, draws: int) -> pd.DataFrame:
         return pd.DataFrame(np.nan, index=[*SHOWN], columns=["mean", "low", "high", "minimum", "maximum"])
     drawn = seeds.Draws.draw(runs_of.predictions, part, draws=draws)
     return seeds.headline(runs_of.predictions, part, drawn).table()
+
+
+def _pair(base: Evidence, runs_of: Evidence) -> tuple[Evidence, Evidence]:
+    """Return the runs of both studies whose seed the other has too."""
+    return base.shared_with(runs_of), runs_of.shared_with(base)
 
 
 def _compared(study: str) -> bool:

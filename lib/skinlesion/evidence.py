@@ -67,6 +67,10 @@ class Evidence:
         """The epochs of each run."""
         return self._each(lambda folder: pd.read_csv(folder / "history.csv"))
 
+    def shared_with(self, other: Evidence) -> Evidence:
+        """Return its runs of the seeds that `other` has too."""
+        return Evidence(self.study, {seed: folder for seed, folder in self.folders.items() if seed in other.folders})
+
     @property
     def synthetic(self) -> bool:
         """Whether any of it is of data drawn by a program."""

@@ -628,7 +628,7 @@ def curves_of_runs(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> Pictu
 
 
 def effects(table: pd.DataFrame) -> Picture:
-    """Draw the effect of single choices on four scores, with intervals.
+    """Draw the effect of single choices on four scores: mean, interval, and as ticks the lowest and the highest seed.
 
     Parameters
     ----------
@@ -640,10 +640,14 @@ def effects(table: pd.DataFrame) -> Picture:
     for axis, name in zip(axes, names, strict=True):
         rows = table[table.score == name].set_index("difference").rename(columns={"mean": "value"})
         _forest(axis, rows, colours=[INK] * len(rows))
+        for end in (rows.minimum, rows.maximum):
+            axis.plot(end, range(len(rows)), "|", color=PART_COLOURS["test"], markersize=9)
         axis.axvline(0, color=MUTED, linestyle=":")
         axis.set_xlabel(heading(name))
         axis.tick_params(labelleft=axis is axes[0])
-    return Picture(figure, f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals.")
+    return Picture(
+        figure, f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals and range of the seeds."
+    )
 
 
 def attention(table: pd.DataFrame) -> Picture:
