@@ -7,7 +7,9 @@ thresholds and the error analysis, is held by the hash of its file.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from skinlesion import card, claims, evaluation, evidence, files, parameters, pr
 
 CLOSE = 1e-9
 """Largest difference at which two numbers are the same: what the order of a sum may do."""
+
+THREADS = min(8, os.cpu_count() or 1)
+"""Runs computed at once: most of the time is spent in NumPy, which lets other threads go on."""
 
 PAGE = "06_paper_tables.html"
 
@@ -62,10 +67,11 @@ def verify(folder: Path, *, readme: Path) -> Iterator[Check]:
     """
     sums = evidence.read_sums(folder)
     published = sorted({(folder / name).parent for name in sums})
-    for run in published:
-        name = run.relative_to(folder).as_posix()
-        yield _hashes(folder, name, {path: digest for path, digest in sums.items() if path.startswith(f"{name}/")})
-        yield _guarded(name, run)
+    names = [run.relative_to(folder).as_posix() for run in published]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for name, computed in zip(names, pool.map(_guarded, names, published), strict=True):
+            yield _hashes(folder, name, {path: digest for path, digest in sums.items() if path.startswith(f"{name}/")})
+            yield computed
     yield from _tables(folder, published)
     yield _readme(readme, folder)
 
