@@ -17,6 +17,9 @@ def folder(tmp_path_factory):
     for seed in (0, 1):  # the second has no partner
         publish(folder, "quick_clean", seed, hit=0.3)
     publish(folder, "quick_injected", 0, hit=0.6)
+    publish(folder, "quick", 0, hit=0.3)
+    for seed in (0, 1):
+        publish(folder, "quick_plain", seed, hit=0.6)
     return folder
 
 
@@ -65,7 +68,8 @@ def test_what_was_not_run_is_said_to_be_not_measured(tmp_path):
     assert made["effects"].numbers.empty
     assert (made["effects"].shown.accuracy == "not measured").all()
     assert made["siblings"].shown.empty
-    assert made["leak"].shown.empty
+    assert made["leak"].numbers.empty
+    assert (made["leak"].shown.accuracy == "not measured").all()
     empty = claims.make(tmp_path / "nowhere", draws=DRAWS)
     assert (empty["claims"].numbers.verdict == "not measured").all()
     assert "No run is here yet." in empty["claims"].caption
@@ -98,18 +102,20 @@ def test_the_leak_is_what_it_does_where_it_can_help_beyond_what_it_does_elsewher
     assert images[claims.LEAKED] == split.lesion_group[split.part == "test"].isin(trained).sum()
     shown = made["leak"].shown.set_index(["test images", "arm"])
     assert shown["loss (nats)"]["all", "clean"].startswith(f"{table['mean']['all', 'clean']:.3f} (")
-    for name in ("leak", "effects"):
-        assert "quick_clean: 1 seed (0)" in made[name].caption
+    assert "quick_clean: 1 seed (0)" in made["leak"].caption
 
 
 def test_effects_are_of_every_study_that_names_another_and_of_pairs_that_are_here(made):
     named = {study for study in parameters.studies() if parameters.load(study).compare_with}
     shown = made["effects"].shown
-    assert {text.split(" − ")[0] for text in shown.difference} == named
-    here = shown.set_index("difference").loc["quick_injected − quick_clean"]
+    leaks = set(made["leak"].shown.arms)
+    assert leaks == {"paper_injected", "quick_injected"}
+    assert {text.split(" − ")[0] for text in shown.difference} == named - leaks
+    here = shown.set_index("difference").loc["quick_plain − quick"]
     assert (here.seeds, here.images) == (1, "70")
     assert made["effects"].numbers.query("score == 'accuracy'")["mean"].iloc[0] > 0
-    assert made["effects"].numbers.difference.unique().tolist() == ["quick_injected − quick_clean"]
+    assert made["effects"].numbers.difference.unique().tolist() == ["quick_plain − quick"]
+    assert "quick_plain: 1 seed (0)" in made["effects"].caption
 
 
 def test_every_open_choice_of_the_study_is_listed_with_its_reason(made):
@@ -125,7 +131,14 @@ def test_convergence_and_runs_have_a_row_a_run(made):
     assert len(made["convergence"].numbers) == 4
     assert made["convergence"].shown["training loss, first to last"][0] == "1.000 to 0.167"
     studies = made["runs"].numbers.study
-    assert studies.tolist() == ["paper"] * 2 + ["paper_lesion"] * 2 + ["quick_clean"] * 2 + ["quick_injected"]
+    assert studies.value_counts().to_dict() == {
+        "paper": 2,
+        "paper_lesion": 2,
+        "quick": 1,
+        "quick_clean": 2,
+        "quick_injected": 1,
+        "quick_plain": 2,
+    }
 
 
 def test_every_table_is_written_three_times_and_latex_is_ascii(made, tmp_path):

@@ -233,8 +233,8 @@ def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
     """Score the paired arms of the leak where it can help and where it cannot.
 
     The injected arm trains on the other images of the test lesions that have several. The test images of all other
-    lesions are a control: between the two the difference of differences is of the leak, and of nothing else in which
-    two trainings differ.
+    lesions are a control: what changes there is of two trainings and not of the leak, and the difference between the
+    two changes is free of it as far as it moves both groups alike.
     """
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
@@ -245,7 +245,10 @@ def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         base, runs_of = _pair(found[chosen.compare_with], runs_of)
         clean, injected = seeds.pairs(base.predictions, runs_of.predictions)
         leaked = {seed: table.image_id.map(splits.has_sibling(runs_of.splits[seed])) for seed, table in clean.items()}
+        facts = {"arms": study, "size": _size(chosen), "seeds": len(clean)}
         if not clean or not all(0 < each.sum() < len(each) for each in leaked.values()):
+            missing = {"test images": "–", "images": "–", "arm": CHANGE}
+            shown.append({**facts, **missing, **dict.fromkeys(SHOWN, "not measured")})
             continue
         measured |= {base.study: base, study: runs_of}
         drawn = seeds.Draws.draw(clean, "test", draws=draws)
@@ -264,10 +267,10 @@ def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         for (group, arm), each in scored.items():
             images = np.mean([kept.sum() for kept in groups[group].values()]) if group in groups else np.nan
             table = each.table().loc[list(SHOWN)]
-            facts = {"arms": study, "size": _size(chosen), "test images": group}
-            rows += _long(table, **facts, images=images, arm=arm, seeds=len(clean))
+            which = {**facts, "test images": group, "images": images, "arm": arm}
+            rows += _long(table, **which)
             texts = {name: tables.interval(*table.loc[name, ["mean", "low", "high"]]) for name in SHOWN}
-            shown.append({**facts, "images": "–" if np.isnan(images) else f"{images:,.0f}", "arm": arm, **texts})
+            shown.append({**which, "images": "–" if np.isnan(images) else f"{images:,.0f}", **texts})
     caption = (
         "What the leak does, in pairs of runs that differ in it alone (same test images, training size and class mix), "
         "where another image of the lesion is in the injected arm's training and where there is none: "
@@ -279,13 +282,14 @@ def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
 def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
     """Return the differences between every study that names one to be compared with and that one, in pairs of runs.
 
-    Pairs of runs share seed and test images; a study names the other in its parameter ``compare_with``.
+    Pairs of runs share seed and test images; a study names the other in its parameter ``compare_with``. The arms of the
+    leak have a table of their own, :func:`leak`.
     """
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
     for study, runs_of in found.items():
         chosen = parameters.load(study)
-        if chosen.compare_with is None:
+        if chosen.compare_with is None or chosen.leakage_arm is not None:
             continue
         base, runs_of = _pair(found[chosen.compare_with], runs_of)
         pair = seeds.pairs(base.predictions, runs_of.predictions)
@@ -442,7 +446,7 @@ def _of(found: dict[str, Evidence]) -> str:
             f"{lesions:,.0f} lesions{' on average' if number > 1 else ''}"
         )
     facts = [
-        " and ".join(dict.fromkeys(runs_of.said(*keys) for runs_of in there.values()))
+        ", and ".join(dict.fromkeys(runs_of.said(*keys) for runs_of in there.values()))
         for keys in (("data", "title"), ("weights",))
     ]
     machines = " and ".join(dict.fromkeys(runs_of.hardware for runs_of in there.values()))

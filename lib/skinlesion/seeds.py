@@ -143,8 +143,8 @@ def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> di
 def pairs(
     first: Mapping[int, pd.DataFrame], second: Mapping[int, pd.DataFrame]
 ) -> tuple[dict[int, pd.DataFrame], dict[int, pd.DataFrame]]:
-    """Return the test rows of both for the images that both runs of a seed have, for the seeds that both have."""
-    shared = {seed: comparison.common(first[seed], second[seed]) for seed in first if seed in second}
+    """Return the test rows of both, of the same seeds, for the images that both runs of a seed have."""
+    shared = {seed: comparison.common(first[seed], second[seed]) for seed in first}
     one, other = ({seed: pair[k] for seed, pair in shared.items()} for k in (0, 1))
     return one, other
 
