@@ -23,7 +23,7 @@ from traitlets.config import Config
 from skinlesion import files, images, runs
 from skinlesion.dataset import Dataset
 from skinlesion.parameters import Parameters
-from skinlesion.tables import interval
+from skinlesion.tables import heading, interval
 
 if TYPE_CHECKING:  # it brings torch, which takes seconds to import
     from skinlesion.evidence import Evidence
@@ -36,6 +36,9 @@ TITLES = {
     "05_error_analysis": "Error analysis",
 }
 """The notebooks in their order, and what the pages call them."""
+
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+"""What the index shows of each run."""
 
 PAPER = "06_paper_tables"
 """The notebook across all runs; its page lies in ``reports/tables/``."""
@@ -229,7 +232,10 @@ def index(folder: Path) -> Path:
     pathlib.Path
         The page.
     """
-    runs_here = "".join(_index_entry(run, folder) for run in sorted(folder.glob("*/seed-*")))
+    runs_here = sorted(folder.glob("*/seed-*"))
+    shown = [run for run in runs_here if _links(run, folder)]
+    entries = "".join(_index_entry(run, folder) for run in shown)
+    rest = _index_rest([run for run in runs_here if run not in shown])
     css = (TEMPLATE / "report.css").read_text(encoding="utf-8")
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -238,7 +244,7 @@ def index(folder: Path) -> Path:
 <body><main class="index"><h1>Reports</h1>
 {_paper_entry(folder)}<p>Every run that lies here. Scores are of the test part; in brackets, 95% intervals from a
 bootstrap over lesions.</p>
-{runs_here or "<p>There is none yet: <code>make report</code> makes one.</p>"}</main></body></html>
+{entries + rest or "<p>There is none yet: <code>make report</code> makes one.</p>"}</main></body></html>
 """
     path = folder / "index.html"
     files.write_text(path, page)
@@ -255,31 +261,64 @@ def _paper_entry(folder: Path) -> str:
 
 
 def _index_entry(run: Path, folder: Path) -> str:
-    links = [
+    """Return the section of a run that has reports."""
+    return f"""<section>
+<h2>{_name(run)}</h2>
+<p>{html.escape(_facts(run))}</p>
+{_html_table([heading(score) for score in SCORES], [_scores(run)])}
+<p>{" · ".join(_links(run, folder))}</p>
+</section>
+"""
+
+
+def _index_rest(runs: list[Path]) -> str:
+    """Return one table of the runs that left files and have no report."""
+    if not runs:
+        return ""
+    rows = [[_name(run), *_scores(run), html.escape(_facts(run))] for run in runs]
+    return f"""<section>
+<h2>Runs without a report here</h2>
+<p>Their files are, and what compares runs is made from them; <code>make report</code> makes the pages.</p>
+{_html_table(["run", *(heading(score) for score in SCORES), "what it is"], rows)}
+</section>
+"""
+
+
+def _html_table(head: list[str], rows: list[list[str]]) -> str:
+    heads = "".join(f"<th>{each}</th>" for each in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="output_html"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _name(run: Path) -> str:
+    synthetic = _json(run / "manifest.json").get("data", {}).get("synthetic")
+    tag = ' <span class="tag">SYNTHETIC DATA</span>' if synthetic else ""
+    return f"{run.parent.name}, {run.name.replace('-', ' ')}{tag}"
+
+
+def _links(run: Path, folder: Path) -> list[str]:
+    return [
         f'<a href="{run.relative_to(folder).as_posix()}/{stem}.html">{title}</a>'
         for stem, title in TITLES.items()
         if (run / f"{stem}.html").is_file()
     ]
-    metrics, manifest = (_json(run / name) for name in ("metrics.json", "manifest.json"))
-    test = metrics.get("test", {}).get("headline", {})
-    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "loss": "loss"}
-    scores = [interval(**test[score]) if score in test else "not measured" for score in names]
-    data, chosen = manifest.get("data", {}), manifest.get("parameters")
-    facts = [data.get("title", "not trained yet")]
+
+
+def _facts(run: Path) -> str:
+    """Say in a line what data a run is of, at what size, and how it was split."""
+    manifest = _json(run / "manifest.json")
+    chosen = manifest.get("parameters")
+    facts = [manifest.get("data", {}).get("title", "not trained yet")]
     if chosen:
         facts.append(f"{chosen['image_size']}×{chosen['image_size']}, split by {chosen['split_by']}")
         left_out = _json(run / "preprocessing.json").get("left_out")
         facts += [f"{left_out} left out of training and tested"] if left_out else []
-    tag = ' <span class="tag">SYNTHETIC DATA</span>' if data.get("synthetic") else ""
-    head = "".join(f"<th>{name}</th>" for name in names.values())
-    body = "".join(f"<td>{score}</td>" for score in scores)
-    return f"""<section>
-<h2>{run.parent.name}, {run.name.replace("-", " ")}{tag}</h2>
-<p>{html.escape("; ".join(facts))}</p>
-<div class="output_html"><table><thead><tr>{head}</tr></thead><tbody><tr>{body}</tr></tbody></table></div>
-<p>{" · ".join(links) or "no report yet"}</p>
-</section>
-"""
+    return "; ".join(facts)
+
+
+def _scores(run: Path) -> list[str]:
+    test = _json(run / "metrics.json").get("test", {}).get("headline", {})
+    return [interval(**test[score]) if score in test else "not measured" for score in SCORES]
 
 
 def _commit(source: Mapping[str, Any]) -> str:
