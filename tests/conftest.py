@@ -1,5 +1,8 @@
+import os
 import shutil
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, on machines that do other things as well
 
 import numpy as np
 import pandas as pd
@@ -40,6 +43,7 @@ def tiny_overrides(drawn: Path, folder: Path) -> dict:
         "output": str(folder / "reports"),
         "cache": str(folder / "store"),
         "device": "cpu",
+        "threads": 1,
         "train_fraction": 0.5,
         "validation_fraction": 0.25,
         "test_fraction": 0.25,

@@ -1,5 +1,4 @@
 import contextlib
-import platform
 
 import numpy as np
 import pytest
@@ -24,12 +23,13 @@ def train_epoch(made, epoch=0):
 
 
 def test_one_step_is_the_step_of_a_plain_loop(task, tiny):
-    """The reference is torch alone: its layers, its loss, its optimiser."""
+    """The reference is torch alone: its layers, its loss, its optimiser. Its channels come first, since its batch norm
+    for channels last is ten times less exact (both compared with float64)."""
     made = make(task, tiny, precision="float32")
     drawn, parts = made.draw(0)
     plain = torchvision.models.mobilenet_v2(num_classes=7)
     plain.load_state_dict(made.model.state_dict())
-    plain.train().to(memory_format=torch.channels_last)
+    plain.train()
     optimiser = torch.optim.Adam(plain.parameters(), lr=tiny.learning_rate)
     part, steps = parts[0], made.run(drawn, parts, epoch=0)
     outcome = next(steps)
@@ -37,7 +37,7 @@ def test_one_step_is_the_step_of_a_plain_loop(task, tiny):
     views = augmentation.augment(augmentation.to_float(pixels), drawn.uniform[part], tiny)
     torch.manual_seed(engine._seed(tiny.seed, 0, 0))
     loss = torch.nn.functional.cross_entropy(
-        plain(augmentation.normalise(views)), torch.from_numpy(task[1])[drawn.rows[part]]
+        plain(augmentation.normalise(views).contiguous()), torch.from_numpy(task[1])[drawn.rows[part]]
     )
     loss.backward()
     optimiser.step()
@@ -184,21 +184,6 @@ def test_determinism_is_switched_on_and_back(tiny):
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.backends.cudnn.deterministic
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
-def test_memory_that_was_freed_is_not_cleared_again_by_the_system():
-    import resource
-
-    assert engine.keep_memory()
-
-    def faults():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.empty(64 << 20, dtype=torch.uint8).fill_(1)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    faults()  # the first time, its pages may be new
-    assert faults() < (64 << 20) // 4096 / 10
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

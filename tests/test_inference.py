@@ -2,6 +2,7 @@ import io
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -45,7 +46,7 @@ def test_what_is_saved_is_loaded_with_what_is_needed_to_use_it(released, tiny):
 def test_probabilities_are_those_of_the_store_s_pixels(released, photographs):
     model, facts = inference.load(released[1])
     found = inference.find([photographs])
-    table, unreadable = inference.predict(model, facts, found)
+    [(table, unreadable)] = inference.predict(model, facts, found)
     assert table.image.tolist() == ["a", "b"]
     assert not unreadable
     store = np.stack([images.decode(path.read_bytes(), size=32) for path in found])
@@ -57,6 +58,35 @@ def test_probabilities_are_those_of_the_store_s_pixels(released, photographs):
     )
     assert np.allclose(table[predictions.COLUMNS], again[predictions.COLUMNS], atol=1e-6)
     assert table.predicted.tolist() == [DX[k] for k in table[predictions.COLUMNS].to_numpy().argmax(1)]
+
+
+def test_batches_come_in_order_and_say_what_single_images_say(released, tmp_path):
+    model, facts = inference.load(released[1])
+    rng = np.random.default_rng(1)
+    paths = [tmp_path / f"{number:03d}.jpg" for number in range(2 * inference.TOGETHER + 3)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+    paths[40].write_bytes(b"no image")
+    done = list(inference.predict(model, facts, paths, threads=3))
+    assert [len(table) + len(unreadable) for table, unreadable in done] == [inference.TOGETHER] * 2 + [3]
+    assert [path for _, unreadable in done for path in unreadable] == [paths[40]]
+    whole = pd.concat([table for table, _ in done], ignore_index=True)
+    single = [next(inference.predict(model, facts, [path]))[0] for path in paths]
+    alone = pd.concat(single, ignore_index=True)
+    assert whole.image.tolist() == alone.image.tolist()
+    assert np.allclose(whole[predictions.COLUMNS], alone[predictions.COLUMNS], atol=1e-5)
+
+
+def test_files_are_read_as_they_are_asked_for(released, photographs, monkeypatch):
+    """However many there are, a few batches are in memory."""
+    model, facts = inference.load(released[1])
+    read = []
+    monkeypatch.setattr(inference.archives, "read_bounded", lambda path: read.append(path) or path.read_bytes())
+    paths = inference.find([photographs]) * 1000
+    given = inference.predict(model, facts, paths)
+    next(given)
+    given.close()
+    assert len(read) <= 4 * inference.TOGETHER
 
 
 def test_bad_files_are_reported_and_skipped(released, photographs, capsys):

@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 import torchvision
@@ -28,17 +26,6 @@ def test_every_head_is_replaced_and_a_file_is_read_as_torchvisions_own_weights_a
     outputs = [head.out_features for head in model.modules() if isinstance(head, torch.nn.Linear)]
     assert {7} <= set(outputs) <= {7, 1024}
     assert outputs.count(7) == {"inception_v3": 2, "googlenet": 3}[backbone]
-
-
-def test_strided_depthwise_convolutions_stay_in_float32_on_a_cpu():
-    plain = torch.nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8, bias=False)
-    model = models.suit(torch.nn.Sequential(copy.deepcopy(plain), torch.nn.Conv2d(8, 8, 1)), torch.device("cpu"))
-    assert list(model.state_dict()) == ["0.weight", "1.weight", "1.bias"]
-    images = torch.rand(2, 8, 16, 16)
-    with torch.autocast("cpu", torch.bfloat16):
-        given = model[0](images.bfloat16())
-    assert torch.equal(given, plain(images.bfloat16().float()).bfloat16())
-    assert torch.equal(model[0](images), plain(images))
 
 
 def test_the_seed_alone_decides_what_is_random():

@@ -171,20 +171,22 @@ def test_decisions_are_shown_with_intervals_and_saved_as_plain_values():
 def test_speeds_are_those_of_the_benchmark_and_what_was_not_measured_is_said(tmp_path):
     assert tables.speeds(tmp_path) == "Not measured yet."
     rows = {
-        "benchmark": ["throughput", "throughput", "start-up"],
-        "method": ["a loop", "the engine", "imports"],
-        "images_per_second": [20.0, np.nan, np.nan],
-        "times": [1.0, np.nan, np.nan],
-        "peak_memory_mb": [1500.0, np.nan, np.nan],
-        "note": ["", "not measured: no compiler", ""],
+        "benchmark": ["training", "prediction", "paper study"],
+        "side": 96,
+        "method": ["engine", "predict", "25 epochs"],
+        "images_per_second": [20.0, 300.4, np.nan],
+        "times_the_loop": [1.5, 3.0, np.nan],
+        "times_the_floor": [2.25, np.nan, np.nan],
+        "peak_memory_mb": [1500.0, 800.0, np.nan],
+        "note": ["", "", "not measured: no GPU here"],
     }
-    files.write_csv(tmp_path / "benchmarks" / "training.csv", pd.DataFrame(rows))
+    files.write_csv(tmp_path / "benchmarks" / "speed.csv", pd.DataFrame(rows))
     facts = {"environment": {"hardware": "an abacus"}, "repeats": 3}
-    files.write_json(tmp_path / "benchmarks" / "training.json", facts)
+    files.write_json(tmp_path / "benchmarks" / "speed.json", facts)
     text = tables.speeds(tmp_path)
-    assert "a loop | 20 | 1.00 | 1.5 GB" in text
-    assert "the engine | not measured: no compiler" in text
-    assert "imports" not in text
+    assert "training, 96×96 | engine | 20 | 1.50 | 2.2 | 1.5 GB" in text
+    assert "prediction, 96×96 | predict | 300 | 3.00 | – | 0.8 GB" in text
+    assert "25 epochs | not measured: no GPU here" in text
     assert text.endswith("an abacus; medians of 3 turns.")
 
 

@@ -162,7 +162,46 @@ def test_a_finished_run_is_not_trained_again(task, tiny, tmp_path, monkeypatch):
     again, _ = run(task, tiny, tmp_path)
     assert same_weights(first, again)
     assert again.history.equals(first.history)
-    assert again.sittings == first.sittings == [{"first_epoch": 1, "first_step": 1, "process": 0}]
+    assert again.sittings == first.sittings == [{"first_epoch": 1, "first_step": 1, "threads": 1, "process": 0}]
+
+
+def test_a_run_goes_on_with_the_threads_it_began_with(task, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.processors, "usable", lambda: 2)
+    monkeypatch.setattr(training.processors, "crowded", lambda threads, neighbours: False)
+    before = torch.get_num_threads()
+    with monkeypatch.context() as patch, pytest.raises(CutError):
+        cut_after(patch, 9, cut)
+        run(task, tiny, tmp_path, threads=2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    trained, lines = run(task, tiny, tmp_path, threads="auto", epochs=2)
+    assert lines[0] == "going on with 2 threads, as before: `threads` decides the last bits of a result"
+    assert trained.engine["threads"] == 2
+    assert [sitting["threads"] for sitting in trained.sittings] == [2, 2]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("threads", "reason"), [(1, "`threads` says so"), ("auto", "1 cores are here")], ids=["told", "fewer cores"]
+)
+def test_where_the_threads_cannot_be_kept_the_run_says_so(task, tiny, tmp_path, monkeypatch, threads, reason):
+    with monkeypatch.context() as patch, pytest.raises(CutError):
+        cut_after(patch, 9, cut)
+        run(task, tiny, tmp_path, threads=2)
+    monkeypatch.setattr(training.processors, "usable", lambda: 1)
+    trained, lines = run(task, tiny, tmp_path, threads=threads)
+    assert lines[0].startswith(
+        f"going on with 1 instead of 2 threads, since {reason}: the result will not be to the bit"
+    )
+    assert [sitting["threads"] for sitting in trained.sittings] == [2, 1]
+
+
+def test_a_crowded_machine_is_told_of_with_the_way_out(task, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.processors.Neighbours, "cores", lambda self: 1.0)
+    monkeypatch.setattr(training.processors, "usable", lambda: 2)
+    _, lines = run(task, tiny, tmp_path / "two", threads=2, epochs=1)
+    assert lines[1].startswith("other processes kept 1.0 cores busy, and 2 threads that wait for each other")
+    _, lines = run(task, tiny, tmp_path / "one", threads=1, epochs=1)
+    assert len(lines) == 1
 
 
 def test_another_recipe_starts_over_says_why_and_keeps_the_state_it_found(task, tiny, tmp_path):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from pathlib import Path
+from typing import Literal
 
-from skinlesion import parameters
+from skinlesion import parameters, processors
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     for command in (data, verify):
         command.add_argument("--dataset", default="ham10000", choices=["ham10000", "isic2018_test"])
         command.add_argument("folder", type=Path)
-    bench = commands.add_parser("bench", help="measure training, decoding and scoring beside plain loops")
-    bench.add_argument("--data", type=Path, help="a folder with HAM10000; without it that part is not measured")
+    bench = commands.add_parser("bench", help="measure training and prediction beside plain loops")
+    bench.add_argument("--data", type=Path, help="a folder with HAM10000, for the paper study on a GPU")
     bench.add_argument("--weights", default="none", help="starting weights of the paper study")
     bench.set_defaults(run=_bench)
     readme = commands.add_parser("readme", help="put the results of the runs on real data into README.md")
@@ -77,6 +80,13 @@ def _load(options: argparse.Namespace) -> parameters.Parameters:
     return parameters.load(options.study, overrides)
 
 
+def _share_cores(threads: int | Literal["auto"]) -> int:
+    """Say with how many threads this process and those it starts compute: before the libraries are loaded that ask."""
+    chosen = processors.choose(threads)
+    os.environ["OMP_NUM_THREADS"] = str(chosen)
+    return chosen
+
+
 def _check(options: argparse.Namespace) -> None:
     chosen = _load(options)
     from skinlesion import dataset, models  # slow to import, and a wrong parameter should be told at once
@@ -87,6 +97,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     chosen = _load(options)
+    _share_cores(chosen.threads)
     from skinlesion import reports  # as above
 
     reports.make(options.notebook, chosen, options.output)
@@ -94,6 +105,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     chosen = _load(options)
+    _share_cores(chosen.threads)
     from skinlesion import dataset, distributed, images, runs, splits, training  # as above
 
     distributed.start()
@@ -117,21 +129,27 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    threads = _share_cores("auto")
     from skinlesion import files, inference, isic  # as above
 
     model, facts = inference.load(options.model)
-    table, unreadable = inference.predict(model, facts, inference.find(options.images))
-    for path, reason in unreadable.items():
-        print(f"skipped: {path}: {reason}", file=sys.stderr)
-    if table.empty:
-        raise inference.InferenceError("none of the images can be read")
-    if options.isic:
-        table = isic.submission(table)
+    processors.keep_memory()
+    found = inference.find(options.images)
+    read = 0
+    with files.atomic(options.output) if options.output else contextlib.nullcontext(sys.stdout) as output:
+        for table, unreadable in inference.predict(model, facts, found, threads=threads):
+            for path, reason in unreadable.items():
+                print(f"skipped: {path}: {reason}", file=sys.stderr)
+            table = isic.submission(table) if options.isic else table
+            if options.output:
+                table.to_csv(output, mode="a", header=not read, **files.CSV)
+            elif not table.empty:
+                print(table.round(3).to_string(index=False, header=not read), flush=True)
+            read += len(table)
+        if not read:
+            raise inference.InferenceError("none of the images can be read")
     if options.output:
-        files.write_csv(options.output, table)
-        print(f"{len(table)} images in {options.output}, {len(unreadable)} skipped")
-    else:
-        print(table.round(3).to_string(index=False))
+        print(f"{read} images in {options.output}, {len(found) - read} skipped")
 
 
 def _index(options: argparse.Namespace) -> None:
@@ -162,10 +180,7 @@ def _check_data(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from skinlesion import benchmarks, files  # as above
 
-    output = files.ROOT / "reports" / "benchmarks"
-    benchmarks.training(output, data=options.data, weights=options.weights)
-    benchmarks.decoding(output, data=options.data)
-    benchmarks.scoring(output)
+    benchmarks.measure(files.ROOT / "reports" / "benchmarks", data=options.data, weights=options.weights)
 
 
 def _readme(options: argparse.Namespace) -> None:
@@ -197,6 +212,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     from skinlesion import files, reproduction  # as above
 
     chosen = _load(options)
+    _share_cores(chosen.threads)
     found = reproduction.reproduce(chosen)
     print(found.scores.round(4).to_string())
     for line in found.differs or ["nothing that is recorded"]:

@@ -20,6 +20,8 @@ CODE = (
     "training.py",
     "engine.py",
     "models.py",
+    "kernels.py",
+    "kernels.c",
     "losses.py",
     "batches.py",
     "augmentation.py",
@@ -38,6 +40,7 @@ NOT_TRAINING = {
     "output",
     "cache",
     "store",
+    "threads",
     "checkpoint_seconds",
 }
 """Parameters that do not change what is learnt (the data itself is in the fingerprint)."""

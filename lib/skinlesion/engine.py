@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from skinlesion import augmentation, batches, distributed, losses, models
+from skinlesion import augmentation, batches, distributed, kernels, losses, models
 from skinlesion.dataset import DX
 from skinlesion.parameters import Parameters
 
@@ -104,7 +103,10 @@ class Engine:
         self.target = torch.tensor(labels, device=device)
         self.source = batches.open_source(store, device, kind=parameters.store)
         model = models.build(parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed)
-        self.model = models.suit(model, device).to(device).to(memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.suited = device.type == "cpu" and not parameters.compile and not distributed.active()
+        if self.suited:
+            kernels.suit(self.model)
         self.network: Callable[[Tensor], Any] = distributed.wrap(self.model, device)
         if parameters.compile:
             self.network = torch.compile(self.network, options={"deterministic": parameters.deterministic})
@@ -229,6 +231,7 @@ class Engine:
             "deterministic": self.parameters.deterministic,
             "compile": self.parameters.compile,
             "cuda_graphs": self.graphs,
+            "layers": kernels.describe(self.precision) if self.suited else "torch",
             "store": type(self.source).__name__.lower(),
             "processes": distributed.world_size(),
             "threads": torch.get_num_threads(),
@@ -286,29 +289,16 @@ def rehearse(engine: Engine, batch: tuple[Tensor, Tensor, Tensor], images: int) 
 @torch.no_grad()
 def logits(model: nn.Module, source: batches.Source, rows: np.ndarray) -> Tensor:
     """Return the logits of some images, unaugmented and in float32: shape (len(rows), classes), on the CPU."""
-    was_training = model.training
-    model.eval()
     on_cpu = next(model.parameters()).device.type == "cpu"
+    was_training = model.training
+    scorer = kernels.fold(model.eval()) if on_cpu else model
     parts = torch.from_numpy(rows).split(32 if on_cpu else 256)  # more leaves a CPU's cache
     scored = [
-        model(augmentation.normalise(augmentation.to_float(pixels))).float()
+        scorer(augmentation.normalise(augmentation.to_float(pixels))).float()
         for pixels in tqdm(source.batches(list(parts)), total=len(parts), desc="score", unit="batch", leave=False)
     ]
     model.train(was_training)
     return torch.cat(scored).cpu()
-
-
-def keep_memory() -> bool:
-    """Let this process keep the memory it frees; say whether it could be arranged.
-
-    glibc hands large blocks back to the system, which clears them page by page when they are asked for again.
-    Elsewhere nothing is changed.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is None:
-        return False
-    mmap_max, trim_threshold = -4, -1  # names of glibc's malloc.h
-    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
 
 
 @contextlib.contextmanager

@@ -96,10 +96,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+CSV: Any = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
+"""How pandas writes every table."""
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` to `path` without its index, atomically; floats keep nine digits (exact for float32)."""
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+        table.to_csv(temporary, **CSV)
 
 
 def sha256(*paths: Path) -> str:

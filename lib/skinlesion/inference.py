@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from tqdm import tqdm
 
-from skinlesion import archives, augmentation, files, images, models
+from skinlesion import archives, augmentation, files, images, kernels, models
 from skinlesion.dataset import DX
 from skinlesion.parameters import Parameters
 from skinlesion.predictions import COLUMNS
@@ -23,6 +25,9 @@ FACTS = "skinlesion"
 """Key of the file's metadata under which lies what is needed to use the weights."""
 
 SUFFIXES = (".jpg", ".jpeg")
+
+TOGETHER = 32
+"""Images that go through the network at once."""
 
 
 class InferenceError(ValueError):
@@ -86,33 +91,60 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-@torch.no_grad()
-def predict(model: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]]:
-    """Return what the network says of some JPEGs, and which of them cannot be read, with the reason.
+def predict(
+    model: nn.Module, facts: dict, paths: Sequence[Path], *, threads: int = 1
+) -> Iterator[tuple[pd.DataFrame, dict[Path, str]]]:
+    """Say what the network sees in some JPEGs, :data:`TOGETHER` at a time, in their order.
+
+    Each thread takes a batch from its files to its probabilities, so that some decode while others compute; no more
+    than a few batches are in memory, however many files there are.
 
     Parameters
     ----------
     model, facts
         From :func:`load`.
+    threads
+        Batches that are worked on at once.
 
-    Returns
-    -------
+    Yields
+    ------
     tuple
         A table with image (the file's name without its suffix), predicted, and the probabilities ``p_akiec`` …
-        ``p_vasc``; and the unreadable files.
+        ``p_vasc``; and the files of the batch that cannot be read, with the reason.
     """
-    rows: list[tuple[str, np.ndarray]] = []
+    scorer = kernels.fold(model)
+    parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
+    waiting: collections.deque[Future] = collections.deque()
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50)
+    # A layer is computed by the one thread that asks for it: threads that share layers would wait for each other.
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool, bar:
+        for part in parts:
+            waiting.append(pool.submit(_predict, scorer, facts, part))
+            if len(waiting) > 2 * threads:
+                bar.update(TOGETHER)
+                yield waiting.popleft().result()
+        while waiting:
+            done = waiting.popleft().result()
+            bar.update(len(done[0]) + len(done[1]))
+            yield done
+
+
+@torch.inference_mode()
+def _predict(scorer: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]]:
+    pixels: dict[Path, np.ndarray] = {}
     unreadable: dict[Path, str] = {}
-    for path in tqdm(paths, desc="predict", unit="image", disable=len(paths) < 50):
+    for path in paths:
         try:
             content = archives.read_bounded(path)
-            pixels = images.decode(content, size=facts["image_size"], resize=facts["resize"])
+            pixels[path] = images.decode(content, size=facts["image_size"], resize=facts["resize"])
         except (archives.DatasetError, OSError) as error:
             unreadable[path] = str(error)
-            continue
-        batch = augmentation.normalise(augmentation.to_float(torch.from_numpy(pixels.copy())[None]))
-        rows.append((path.stem, torch.softmax(model(batch)[0].double(), dim=0).numpy()))
-    table = pd.DataFrame({"image": [name for name, _ in rows]})
-    probabilities = np.array([row for _, row in rows]).reshape(-1, len(DX))
-    table["predicted"] = np.array(DX)[probabilities.argmax(1)] if len(rows) else []
-    return pd.concat([table, pd.DataFrame(probabilities, columns=COLUMNS)], axis=1), unreadable
+    probabilities = np.empty((0, len(DX)))
+    if pixels:
+        batch = torch.from_numpy(np.stack(list(pixels.values())))
+        scores = scorer(augmentation.normalise(augmentation.to_float(batch)))
+        probabilities = torch.softmax(scores.double(), dim=1).numpy()
+    table = pd.DataFrame(probabilities, columns=COLUMNS)
+    table.insert(0, "image", [path.stem for path in pixels])
+    table.insert(1, "predicted", np.array(DX)[probabilities.argmax(1)])
+    return table, unreadable

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from skinlesion import dataset, engine, images, inference, masks
+from skinlesion import dataset, images, inference, masks, processors
 from skinlesion.dataset import DX
 from skinlesion.runs import Run
 
@@ -52,7 +52,7 @@ def open_inputs(run: Run, cases: pd.DataFrame) -> Inputs:
         return Inputs(f"Not computed: {error}.", nn.Identity(), nothing, None)
     store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
     rows = data.metadata.reset_index().set_index("image_id")["index"].loc[cases.image_id].to_numpy()
-    engine.keep_memory()
+    processors.keep_memory()
     found = None
     if masks.available(chosen.data_folder) and chosen.resize == "squash":
         found = masks.read(chosen.data_folder, list(cases.image_id), size=chosen.image_size)

@@ -76,28 +76,6 @@ def describe_weights(backbone: str, weights: str) -> str:
     return f"stand-in weights from {path.name} (SHA-256 {digest[:8]}…), not torchvision's own"
 
 
-def suit(model: nn.Module, device: torch.device) -> nn.Module:
-    """Make `model` quick on the device, in place; names, values and results stay.
-
-    On a CPU the gradient of a strided depthwise convolution in bfloat16 has no fast path in oneDNN, so those
-    are computed in float32. What that and :func:`skinlesion.engine.keep_memory` save of a step of mobilenet_v2 is
-    in ``reports/benchmarks/training.csv``.
-    """
-    if device.type == "cpu":
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d) and module.groups > 1 and max(module.stride) > 1:
-                module.__class__ = _Float32Conv2d
-    return model
-
-
-class _Float32Conv2d(nn.Conv2d):
-    """A convolution that autocast leaves in float32."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.float()).to(input.dtype)
-
-
 def _is_path(weights: str) -> bool:
     return "/" in weights or weights.endswith((".pth", ".pt"))
 

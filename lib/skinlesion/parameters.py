@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from skinlesion.files import ROOT, resolve
 
@@ -78,6 +78,7 @@ class Parameters(BaseModel):
     # where and how it runs
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | Literal["auto"] = "auto"
     deterministic: bool = True
     compile: bool = False
     store: Literal["auto", "resident", "streaming"] = "auto"
@@ -86,6 +87,13 @@ class Parameters(BaseModel):
     cell_timeout_minutes: int = Field(default=30, ge=1)
     output: str = "reports"
     cache: str = "data/store"
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _threads_are_counted(cls, threads: object) -> object:
+        if threads == "auto" or (type(threads) is int and 1 <= threads <= 1024):
+            return threads
+        raise ValueError(f"`threads` is {threads!r}: it should be auto, or a number from 1 to 1024")
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> Self:
@@ -231,7 +239,7 @@ def _explain(fault: Any) -> str:
         return f"`{key}` is not a parameter" + (f"; did you mean `{close[0]}`?" if close else "")
     if fault["type"] == "missing":
         return f"`{key}` is missing"
-    if not key:
+    if fault["type"] == "value_error":
         return str(fault["msg"]).removeprefix("Value error, ")
     value = fault["input"]
     text = f"`{key}` is {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

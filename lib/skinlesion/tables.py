@@ -311,19 +311,26 @@ def results(folder: Path) -> str:
 
 
 def speeds(folder: Path) -> str:
-    """Return the training speeds of ``benchmarks/training.csv`` in `folder` as a Markdown table."""
-    path = folder / "benchmarks" / "training.csv"
+    """Return the speeds of ``benchmarks/speed.csv`` in `folder` as a Markdown table; on a CPU beside memory's own."""
+    path = folder / "benchmarks" / "speed.csv"
     if not path.is_file():
         return "Not measured yet."
-    table = pd.read_csv(path).query("benchmark == 'throughput'")
+    table = pd.read_csv(path)
     facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    rows = [
-        f"{row.method} | {row.note}"
-        if pd.isna(row.images_per_second)
-        else f"{row.method} | {row.images_per_second:.0f} | {row.times:.2f} | {row.peak_memory_mb / 1000:.1f} GB"
-        for row in table.itertuples()
-    ]
-    head = "method | images per second | times the first | peak memory\n--- | --- | --- | ---\n"
+    rows = []
+    for row in table.itertuples():
+        cells = [f"{row.benchmark}, {row.side}×{row.side}", row.method]
+        if pd.isna(row.images_per_second):
+            cells += [row.note, "", "", ""]
+        else:
+            floor = "–" if pd.isna(row.times_the_floor) else f"{row.times_the_floor:.1f}"
+            cells += [f"{row.images_per_second:.0f}", f"{row.times_the_loop:.2f}", floor]
+            cells += [f"{row.peak_memory_mb / 1000:.1f} GB"]
+        rows.append(" | ".join(cells))
+    head = (
+        "benchmark | method | images per second | times the first | time over memory's floor | peak memory\n"
+        "--- | --- | --- | --- | --- | ---\n"
+    )
     where = f"\n\n{facts['environment']['hardware']}; medians of {facts['repeats']} turns."
     return head + "\n".join(rows) + where
 

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from skinlesion import checkpoints, distributed
+from skinlesion import checkpoints, distributed, processors
 from skinlesion.dataset import DX
-from skinlesion.engine import Engine, TrainingError, choose_device, determinism, keep_memory, learning_rate, logits
+from skinlesion.engine import Engine, TrainingError, choose_device, determinism, learning_rate, logits
 from skinlesion.parameters import Parameters
 
 RECIPE = [
@@ -89,7 +89,8 @@ class Trained:
         What was on: determinism, compilation, CUDA graphs, processes, threads, where the store was.
     sittings
         The records the caller gave, one for each process that trained, with the epoch and the step it began
-        at. A run that was never cut off has one; a process that finds a finished run adds none.
+        at and its number of threads. A run that was never cut off has one; a process that finds a finished run
+        adds none.
     """
 
     model: nn.Module
@@ -149,9 +150,10 @@ def train(
     if np.intersect1d(train_rows, validation_rows).size:
         raise TrainingError("training and validation share images: draw the split again (notebook 02)")
     device = choose_device(parameters)
-    keep_memory()
+    processors.keep_memory()
     gpu = [device] if device.type == "cuda" else []
-    with determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
+    threads = _threads(processors.choose(parameters.threads))
+    with threads, determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
         engine = Engine(store, labels, train_rows=train_rows, parameters=parameters, device=device)
         run = _Run(engine, validation_rows, checkpoint, report if distributed.rank() == 0 else lambda line: None)
         run.resume(checkpoints.identity(parameters, fingerprint, train_rows, validation_rows, labels), record)
@@ -180,6 +182,7 @@ class _Run:
         self.identity = identity
         state = checkpoints.load(self.folder, identity, self.report)
         if state:
+            self._take_threads(state["threads"])
             self.engine.load_state(state)
             self.history, self.best, self.sittings = state["history"], state["best"], state["sittings"]
             self.partial = state["partial"]
@@ -187,12 +190,30 @@ class _Run:
             self.report(f"resumed after epoch {len(self.history)} of {self.parameters.epochs}{within}")
         if len(self.history) < self.parameters.epochs:
             begun = {"first_epoch": len(self.history) + 1, "first_step": len(self.partial.get("steps", ())) + 1}
-            self.sittings = [*self.sittings, {**begun, **(record or {})}]
+            self.sittings = [*self.sittings, {**begun, "threads": torch.get_num_threads(), **(record or {})}]
+
+    def _take_threads(self, before: int) -> None:
+        """Go on with as many threads as before, since they decide the last bits; say so where that cannot be."""
+        now = torch.get_num_threads()
+        if now == before or self.engine.device.type != "cpu":
+            return
+        if self.parameters.threads == "auto" and before <= processors.usable():
+            torch.set_num_threads(before)
+            self.report(f"going on with {before} threads, as before: `threads` decides the last bits of a result")
+        else:
+            reason = (
+                "`threads` says so" if self.parameters.threads != "auto" else f"{processors.usable()} cores are here"
+            )
+            self.report(
+                f"going on with {now} instead of {before} threads, since {reason}: the result will not be to the bit "
+                "that of a run which was never cut off"
+            )
 
     def epoch(self) -> None:
         """Train, validate and save one epoch, or what is left of it."""
         epoch = len(self.history)
         start = time.perf_counter()
+        neighbours = processors.Neighbours()
         drawn, parts = self.engine.draw(epoch)
         if not parts:
             raise TrainingError(f"{len(drawn.rows)} training images are too few to make a batch")
@@ -240,6 +261,12 @@ class _Run:
             self.best = {"epoch": epoch + 1, "value": value, "weights": weights}
         self._save(partial={})
         self.report(_line(self.history, self.parameters.epochs))
+        if self.engine.device.type == "cpu" and processors.crowded(torch.get_num_threads(), neighbours.cores()):
+            self.report(
+                f"other processes kept {neighbours.cores():.1f} cores busy, and {torch.get_num_threads()} threads that "
+                "wait for each other are then slower than fewer. Nothing is lost if this run is stopped (Ctrl-C) and "
+                "gone on with when the machine is quiet; `threads: 1` is least disturbed"
+            )
 
     def finish(self) -> Trained:
         """Return the selected epoch."""
@@ -265,6 +292,7 @@ class _Run:
                 history=self.history,
                 best=self.best,
                 sittings=self.sittings,
+                threads=torch.get_num_threads(),
                 partial=partial,
             )
         self.saved = time.monotonic()
@@ -297,6 +325,17 @@ class _Run:
             "validation_accuracy": float(hit.float().mean()),
             "validation_balanced_accuracy": float(torch.stack(recalls).mean()),
         }
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Have torch compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

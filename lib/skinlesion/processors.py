@@ -1,0 +1,82 @@
+"""Cores and memory: how many threads to compute with, and memory that is kept.
+
+Threads that compute one layer together wait for the slowest of them. Beside one busy process on two cores, two threads
+are a third as fast as they were, and half as fast as one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from typing import Literal
+
+import psutil
+
+
+def usable() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose(threads: int | Literal["auto"] = "auto") -> int:
+    """Return the number of threads to compute with.
+
+    Parameters
+    ----------
+    threads
+        A number is taken as it is. ``auto`` is ``OMP_NUM_THREADS`` where that is set (``make -j`` gives each of the
+        runs side by side its share so), else the usable cores that are idle, at least one.
+    """
+    if threads != "auto":
+        return threads
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
+    neighbours = Neighbours()
+    time.sleep(LOOK)
+    return max(1, usable() - round(neighbours.cores()))
+
+
+def crowded(threads: int, neighbours: float) -> bool:
+    """Say whether so many threads have to share cores with others, of which so many are busy."""
+    return threads > 1 and threads + neighbours > usable() + 0.5
+
+
+LOOK = 0.3
+"""Seconds for which ``auto`` looks at how busy the cores are."""
+
+
+class Neighbours:
+    """The other processes on the machine, from now on."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic(), self._busy()
+
+    def cores(self) -> float:
+        """Return how many cores they have kept busy since, on average."""
+        seconds = time.monotonic() - self._begun[0]
+        return max(0.0, (self._busy() - self._begun[1]) / seconds) if seconds else 0.0
+
+    @staticmethod
+    def _busy() -> float:
+        """Return the seconds that all processes but this one have computed on all cores."""
+        everyone, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle = everyone.idle + getattr(everyone, "iowait", 0.0) + getattr(everyone, "steal", 0.0)
+        guests = getattr(everyone, "guest", 0.0) + getattr(everyone, "guest_nice", 0.0)  # in user time already
+        return sum(everyone) - idle - guests - own.user - own.system
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory it frees; say whether it could be arranged.
+
+    glibc hands large blocks, and free memory at the end of its heap, back to the system, which clears them page by page
+    when they are asked for again. Elsewhere nothing is changed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is None:
+        return False
+    mmap_max, trim_threshold = -4, -1  # names of glibc's malloc.h
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1))  # -1: never

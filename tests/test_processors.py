@@ -1,0 +1,82 @@
+import os
+import platform
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from skinlesion import processors
+
+BUSY = "print(1, flush=True)\nwhile True: pass"
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def test_a_number_is_taken_as_it_is(alone):
+    assert processors.choose(7) == 7
+
+
+def test_openmps_own_variable_is_listened_to(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert processors.choose() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    monkeypatch.setattr(processors.Neighbours, "cores", lambda self: 0.1)
+    assert processors.choose() == processors.usable()
+
+
+@pytest.mark.parametrize(("busy", "threads"), [(0.0, 4), (0.3, 4), (1.0, 3), (2.4, 2), (4.0, 1), (9.0, 1)])
+def test_cores_that_others_use_are_left_to_them(alone, monkeypatch, busy, threads):
+    monkeypatch.setattr(processors, "usable", lambda: 4)
+    monkeypatch.setattr(processors.Neighbours, "cores", lambda self: busy)
+    assert processors.choose() == threads
+
+
+def test_a_busy_process_is_seen_and_this_one_is_not():
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        neighbours = processors.Neighbours()
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:  # as busy as can be
+            pass
+        beside = neighbours.cores()
+        process.kill()
+    assert beside > 0.3
+    assert beside < processors.usable()
+
+
+def test_a_run_is_crowded_where_threads_have_to_share_cores(monkeypatch):
+    monkeypatch.setattr(processors, "usable", lambda: 2)
+    assert processors.crowded(2, 1.0)
+    assert not processors.crowded(2, 0.2)
+    assert not processors.crowded(1, 2.0)  # one thread waits for nobody
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be withheld here")
+def test_cores_that_were_withheld_do_not_count():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert processors.usable() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_that_was_freed_is_not_cleared_again_by_the_system():
+    import resource
+
+    assert processors.keep_memory()
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        blocks = [torch.empty(64 << 20, dtype=torch.uint8).fill_(1) for _ in range(40)]  # more than 2 GiB at once
+        del blocks
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()  # the first time, its pages may be new
+    assert faults() < 40 * (64 << 20) // 4096 / 10
