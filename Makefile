@@ -68,8 +68,12 @@ $(OUT)/.checked: parameters/$(STUDY).yaml $(OUT)/.overrides $(ARCHIVES) | $(ENVI
 # sound: make must not delete it.
 .PRECIOUS: $(foreach file,$(NOTEBOOKS:=.html) eda.json split.csv predictions.csv metrics.json errors.json,$(OUT)/seed-%/$(file))
 
+# With -j, seeds are run side by side and share the cores.
+JOBS = $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
+SHARE = $(if $(filter -j%,$(MAKEFLAGS)),RUNS_AT_ONCE=$(firstword $(shell printf '%s\n' $(JOBS) $(words $(SEEDS)) | sort -n)))
+
 # A page and the files its notebook leaves are made together: pattern rules with several targets run once.
-page = $(RUN) report --study $(STUDY) --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
+page = $(SHARE) $(RUN) report --study $(STUDY) --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
 
 $(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON)
 	$(page)
@@ -79,7 +83,8 @@ $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_prepro
 	$(page)
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
-    $(OUT)/seed-%/split.csv $(call modules,splits augmentation batches losses models distributed engine checkpoints training predictions inference)
+    $(OUT)/seed-%/split.csv $(call modules,splits augmentation batches losses models kernels processors distributed engine checkpoints training predictions inference trainer) \
+    lib/skinlesion/kernels.c
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
@@ -129,7 +134,7 @@ bench: $(ENVIRONMENT) ## Measure training, decoding and scoring beside plain loo
 	@$(RUN) bench $(if $(DATA),--data $(abspath $(DATA))) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 test: $(ENVIRONMENT) ## Run all tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses auto
 
 lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed without outputs
 	$(PYTHON) -m ruff check

@@ -12,6 +12,7 @@ from skinlesion.files import ROOT
 STAND_IN = """#!/bin/sh
 echo "$@" >> log
 echo "$PYTHONPATH" > path
+echo "$RUNS_AT_ONCE" >> share
 case "$3" in
   index) : > reports/index.html ;;
   report)
@@ -142,6 +143,19 @@ def test_several_seeds_are_made_side_by_side(project):
     assert status == 0
     assert sorted(ran) == sorted(ALL * 2)
     assert (project / "reports/demo/seed-1/04_evaluation.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "seeds", "share"), [("-j2", "0 1", "2"), ("-j2", "0 1 2", "2"), ("-j3", "0", "1"), ("-j", "0 1", "2")]
+)
+def test_runs_side_by_side_are_told_how_many_they_are(project, jobs, seeds, share):
+    make(project, jobs, "report", f"SEEDS={seeds}")
+    assert set((project / "share").read_text().split()) == {share}
+
+
+def test_a_run_by_itself_is_told_nothing(project):
+    make(project, "report")
+    assert not (project / "share").read_text().strip()
 
 
 def test_the_paper_tables_are_made_from_the_runs_that_are_here_and_only_when_these_change(project):

@@ -15,13 +15,23 @@ BUSY = "print(1, flush=True)\nwhile True: pass"
 @pytest.fixture
 def alone(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("RUNS_AT_ONCE", raising=False)
 
 
 def test_a_number_is_taken_as_it_is(alone):
     assert processors.choose(7) == 7
 
 
-def test_openmps_own_variable_is_listened_to(monkeypatch):
+@pytest.mark.parametrize(("runs", "threads"), [(1, 4), (2, 2), (3, 1), (5, 1)])
+def test_runs_side_by_side_share_the_cores(alone, monkeypatch, runs, threads):
+    """Each is busy, so that how busy the others are says nothing."""
+    monkeypatch.setattr(processors, "usable", lambda: 4)
+    monkeypatch.setattr(processors.Neighbours, "cores", lambda self: 0.0 if runs == 1 else 9.0)
+    monkeypatch.setenv("RUNS_AT_ONCE", str(runs))
+    assert processors.choose() == threads
+
+
+def test_openmps_own_variable_is_listened_to(alone, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert processors.choose() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "many")

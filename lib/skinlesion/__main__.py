@@ -43,6 +43,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
+    campaign = commands.add_parser(
+        "campaign", help="benchmark, check and train on a fast machine, so long as it is there"
+    )
+    campaign.add_argument("output", type=Path)
+    campaign.add_argument("--minutes", type=float, default=9.0, help="then stop; call again to go on")
+    campaign.add_argument("--studies", nargs="+", default=["paper", "paper_lesion"])
+    campaign.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    campaign.add_argument("--sides", nargs="+", type=int, default=[224, 96], help="of the benchmark's images")
+    campaign.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
+    campaign.set_defaults(run=_campaign)
     predict = commands.add_parser("predict", help="say what a trained network sees in JPEGs; research, not diagnosis")
     predict.add_argument("model", type=Path, help="model.safetensors of a run")
     predict.add_argument("images", type=Path, nargs="+", help="JPEGs, and folders of them")
@@ -106,26 +116,25 @@ def _report(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     chosen = _load(options)
     _share_cores(chosen.threads)
-    from skinlesion import dataset, distributed, images, runs, splits, training  # as above
+    from skinlesion import distributed, runs, trainer  # as above
 
     distributed.start()
     try:
-        run, ham = runs.Run(chosen), dataset.open_dataset(chosen)
-        split = run.read_csv("split.csv")
-        trained = training.train(
-            images.open_store(ham, size=chosen.image_size, cache=run.cache, resize=chosen.resize),
-            ham.labels,
-            train_rows=splits.rows(split, ham.metadata, "train"),
-            validation_rows=splits.rows(split, ham.metadata, "validation"),
-            parameters=chosen,
-            checkpoint=run.folder / "checkpoint",
-            fingerprint=images.fingerprint(ham, cache=run.cache),
-            record=runs.record(),
-        )
+        run = runs.Run(chosen)
+        trained = trainer.train(run, trainer.open_inputs(run))
         if distributed.rank() == 0:
             print(f"epoch {trained.selected_epoch} is selected; notebook 03 takes it up from the checkpoint")
     finally:
         distributed.stop()
+
+
+def _campaign(options: argparse.Namespace) -> None:
+    from skinlesion import campaign  # as above
+
+    overrides = dict(parameters.parse_override(text) for text in options.set)
+    wanted = {"studies": options.studies, "seeds": options.seeds, "sides": options.sides}
+    if campaign.go(options.minutes, campaign.steps(options.output, overrides=overrides, **wanted)):
+        print(f"everything is done and lies in {options.output}")
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -28,7 +28,6 @@ from skinlesion import (
     dataset,
     engine,
     files,
-    images,
     inference,
     models,
     parameters,
@@ -37,8 +36,8 @@ from skinlesion import (
     reference,
     runs,
     splits,
+    trainer,
 )
-from skinlesion.training import train as run_training
 
 SIDES = (224, 96)
 """Heights and widths that are measured, in pixels: of the paper's studies and of those at reduced size."""
@@ -361,20 +360,11 @@ def _paper(data: Path | None, weights: str) -> dict[str, Any]:
 
 
 def _train_paper(data: Path, weights: str) -> tuple[int, float]:
-    chosen = parameters.load("paper", {"data": str(data), "weights": weights})
-    ham = dataset.open_dataset(chosen)
-    store = images.open_store(ham, size=chosen.image_size, cache=files.resolve(chosen.cache))
-    split = splits.draw(ham.metadata, chosen)
-    rows = splits.rows(split, ham.metadata, "train")
-    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        run_training(
-            store,
-            ham.labels,
-            train_rows=rows,
-            validation_rows=splits.rows(split, ham.metadata, "validation"),
-            parameters=chosen,
-            checkpoint=Path(temporary),
-            fingerprint="",
-        )
-    return len(rows) * chosen.epochs, time.perf_counter() - start
+        chosen = parameters.load("paper", {"data": str(data), "weights": weights, "output": temporary})
+        run = runs.Run(chosen)
+        run.write_csv("split.csv", splits.draw(dataset.open_dataset(chosen).metadata, chosen))
+        inputs = trainer.open_inputs(run)
+        start = time.perf_counter()
+        trainer.train(run, inputs)
+        return int((inputs.split.part == "train").sum()) * chosen.epochs, time.perf_counter() - start

@@ -27,14 +27,17 @@ def choose(threads: int | Literal["auto"] = "auto") -> int:
     Parameters
     ----------
     threads
-        A number is taken as it is. ``auto`` is ``OMP_NUM_THREADS`` where that is set (``make -j`` gives each of the
-        runs side by side its share so), else the usable cores that are idle, at least one.
+        A number is taken as it is. ``auto`` is ``OMP_NUM_THREADS`` where that is set; else an equal share of the
+        usable cores where ``make -j`` has several runs side by side (``RUNS_AT_ONCE``); else those of them that are
+        idle. There is always one.
     """
     if threads != "auto":
         return threads
-    told = os.environ.get("OMP_NUM_THREADS", "")
+    told, runs = (os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "RUNS_AT_ONCE"))
     if told.isdecimal() and int(told) > 0:
         return int(told)
+    if runs.isdecimal() and int(runs) > 1:
+        return max(1, usable() // int(runs))
     neighbours = Neighbours()
     time.sleep(LOOK)
     return max(1, usable() - round(neighbours.cores()))
