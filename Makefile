@@ -130,7 +130,7 @@ data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken do
 check-data: $(ENVIRONMENT) ## Say in one table whether the data are the published ones
 	@$(RUN) check-data --dataset $(DATASET) $(or $(DATA),data/$(DATASET))
 
-bench: $(ENVIRONMENT) ## Measure training, decoding and scoring beside plain loops; written to reports/benchmarks/
+bench: $(ENVIRONMENT) ## Measure training and prediction beside plain loops; written to reports/benchmarks/
 	@$(RUN) bench $(if $(DATA),--data $(abspath $(DATA))) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 test: $(ENVIRONMENT) ## Run all tests
