@@ -29,9 +29,9 @@ FOLDER := $(or $(DATA),$(shell sed -n 's/^data: *\([^ \#]*\).*/\1/p' parameters/
 ARCHIVES := $(wildcard $(FOLDER)/HAM10000_* $(FOLDER)/ISIC2018_*)
 
 # What a page is made from: what all of them use, and what it uses besides.
-modules = $(patsubst %,lib/skinlesion/%.py,$(1))
-COMMON := $(call modules,files parameters sample archives dataset images runs tables figures reports) \
-          $(wildcard lib/skinlesion/template/*) $(OUT)/.checked
+rooms = $(wildcard $(patsubst %,lib/skinlesion/%/*.*,$(1)))
+COMMON := $(patsubst %,lib/skinlesion/%.py,files parameters runs) $(call rooms,data reporting reporting/template) \
+          $(OUT)/.checked
 
 .DEFAULT_GOAL := help
 .PHONY: help report pages paper verify reproduce data check-data bench test lint lab lock readme clean distclean
@@ -79,21 +79,19 @@ $(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMO
 	$(page)
 
 $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_preprocessing.ipynb $(COMMON) \
-    $(call modules,duplicates splits augmentation)
+    lib/skinlesion/learning/augmentation.py
 	$(page)
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
-    $(OUT)/seed-%/split.csv $(call modules,splits augmentation batches losses models kernels processors distributed engine checkpoints training predictions inference trainer) \
-    lib/skinlesion/kernels.c
+    $(OUT)/seed-%/split.csv lib/skinlesion/processors.py $(call rooms,learning) lib/skinlesion/scoring/predictions.py
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation calibration decisions conformal comparison)
+    $(OUT)/seed-%/predictions.csv $(call rooms,scoring)
 	$(page)
 
 $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call modules,predictions evaluation models masks inference inspection subgroups doubt saliency \
-    robustness features)
+    $(OUT)/seed-%/predictions.csv $(call rooms,scoring probing learning)
 	$(page)
 
 # The paper's tables are of every run that lies here, the committed ones included.
@@ -106,13 +104,12 @@ paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.
 	@$(RUN) index reports
 	@echo "The paper's tables: $(PAPER)"
 
-$(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) parameters/paper.yaml $(wildcard lib/skinlesion/template/*) \
-    $(call modules,files parameters runs tables figures reports predictions evaluation comparison splits evidence seeds claims) \
-    | $(ENVIRONMENT)
+$(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) parameters/paper.yaml \
+    $(filter-out %.checked,$(COMMON)) $(call rooms,scoring paper) | $(ENVIRONMENT)
 	$(RUN) report --study paper $< $@
 
 $(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(RELEASED)/errors.json \
-    $(call modules,card tables) | $(ENVIRONMENT)
+    lib/skinlesion/paper/card.py $(call rooms,reporting) | $(ENVIRONMENT)
 	$(RUN) card $(RELEASED)
 
 verify: $(ENVIRONMENT) ## Compute the published scores and tables again from the predictions: no images, no GPU
@@ -121,7 +118,7 @@ verify: $(ENVIRONMENT) ## Compute the published scores and tables again from the
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
 	@$(RUN) reproduce --study $(STUDY) --seed $(SEED) $(SET)
 
-reports/index.html: $(PAGES) lib/skinlesion/reports.py $(wildcard lib/skinlesion/template/*)
+reports/index.html: $(PAGES) $(call rooms,reporting reporting/template)
 	@$(RUN) index reports
 
 data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken download goes on where it stopped

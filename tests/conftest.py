@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinlesion import dataset, evaluation, files, parameters, predictions, sample
+from skinlesion import files, parameters
+from skinlesion.data import dataset, sample
+from skinlesion.scoring import evaluation, predictions
 
 LESIONS = 60
 

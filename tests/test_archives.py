@@ -2,8 +2,8 @@ import zipfile
 
 import pytest
 
-from skinlesion import archives
-from skinlesion.archives import DatasetError
+from skinlesion.data import archives
+from skinlesion.data.archives import DatasetError
 
 FIRST = "HAM10000_images_part_1.zip"
 

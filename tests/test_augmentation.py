@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from skinlesion import augmentation, parameters
+from skinlesion import parameters
+from skinlesion.learning import augmentation
 
 OFF = {"flip": False, "rotation_degrees": 0.0, "zoom": 0.0, "translation": 0.0, "brightness": 0.0, "contrast": 0.0}
 OFF |= {"saturation": 0.0, "hue": 0.0}

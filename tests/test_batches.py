@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skinlesion import batches
+from skinlesion.learning import batches
 
 CPU = torch.device("cpu")
 

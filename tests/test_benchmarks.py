@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from skinlesion import benchmarks
+from skinlesion.bench import benchmarks
 
 
 def test_speeds_are_measured_beside_the_loops_and_what_is_not_is_said(tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from skinlesion import calibration, evaluation
+from skinlesion.scoring import calibration, evaluation
 
 SEEDS = st.integers(0, 10_000)
 

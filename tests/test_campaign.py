@@ -5,7 +5,10 @@ import time
 
 import pytest
 
-from skinlesion import campaign, engine, runs, splits, training
+from skinlesion import runs
+from skinlesion.bench import campaign
+from skinlesion.data import splits
+from skinlesion.learning import engine, training
 
 
 def split(chosen, opened):

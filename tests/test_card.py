@@ -3,7 +3,9 @@ import shutil
 
 import pytest
 
-from skinlesion import card, files, tables
+from skinlesion import files
+from skinlesion.paper import card
+from skinlesion.reporting import tables
 
 RUN = files.ROOT / "reports" / "quick" / "seed-0"
 

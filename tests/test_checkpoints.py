@@ -3,8 +3,8 @@ import pickle
 import pytest
 import torch
 
-from skinlesion import checkpoints
-from skinlesion.checkpoints import CheckpointError
+from skinlesion.learning import checkpoints
+from skinlesion.learning.checkpoints import CheckpointError
 
 MINE = {"learning_rate": "0.001", "data": "a" * 64, "code": "b" * 64}
 

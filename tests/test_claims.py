@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from conftest import publish
 
-from skinlesion import claims, parameters
+from skinlesion import parameters
+from skinlesion.paper import claims
 
 DRAWS = 40
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from conftest import random_predictions
 
-from skinlesion import comparison, evaluation, predictions
-from skinlesion.comparison import ComparisonError
+from skinlesion.scoring import comparison, evaluation, predictions
+from skinlesion.scoring.comparison import ComparisonError
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import random_scores
 
-from skinlesion import conformal, evaluation
+from skinlesion.scoring import conformal, evaluation
 
 
 def calibrated(seed, images):

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skinlesion import archives, dataset, images
-from skinlesion.dataset import DatasetError
+from skinlesion.data import archives, dataset, images
+from skinlesion.data.dataset import DatasetError
 
 PART = "HAM10000_images_part_1.zip"
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from skinlesion import decisions, evaluation
-from skinlesion.decisions import DecisionError
+from skinlesion.scoring import decisions, evaluation
+from skinlesion.scoring.decisions import DecisionError
 
 SEEDS = st.integers(0, 10_000)
 

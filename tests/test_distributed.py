@@ -5,7 +5,9 @@ import sys
 import pytest
 import torch
 
-from skinlesion import checkpoints, distributed, files, models, runs, splits
+from skinlesion import files, runs
+from skinlesion.data import splits
+from skinlesion.learning import checkpoints, distributed, models
 
 TOLERANCE = 1e-4
 """How far two processes may be from one, relatively: their losses, and the weights of the way they have gone.
@@ -33,7 +35,7 @@ def test_batch_norm_of_one_process_is_torchs():
 
 CHECK = """
 import torch
-from skinlesion import distributed
+from skinlesion.learning import distributed
 distributed.start()
 torch.manual_seed(0)
 images, ends = 3 * torch.randn(7, 4, 5, 5) + 1, (0, 4, 7)  # shares of four and three

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 from conftest import random_predictions
 
-from skinlesion import doubt, predictions
-from skinlesion.dataset import DX
+from skinlesion.data.dataset import DX
+from skinlesion.scoring import doubt, predictions
 
 
 def sure(images=210):

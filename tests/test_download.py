@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import requests
 
-from skinlesion import download, files
-from skinlesion.download import DownloadError, Need, Source
+from skinlesion import files
+from skinlesion.data import download
+from skinlesion.data.download import DownloadError, Need, Source
 
 
 def _bytes(seed, size):
@@ -294,7 +295,7 @@ def test_a_killed_process_is_resumed_by_another(server, tmp_path):
     program = f"""
         import os, time
         from pathlib import Path
-        from skinlesion.download import Need, Source, fetch
+        from skinlesion.data.download import Need, Source, fetch
         time.sleep = lambda _: os._exit(9)
         fetch("one", Path({str(tmp_path)!r}), sets={{"one": (Need("images", ({source!r},)),)}})
     """

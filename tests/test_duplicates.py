@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skinlesion import dataset, duplicates, images
+from skinlesion.data import dataset, duplicates, images
 
 
 def turned(image, degrees, zoom=1.0):

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torchvision
 
-from skinlesion import augmentation, batches, engine
-from skinlesion.engine import Engine, TrainingError
+from skinlesion.learning import augmentation, batches, engine
+from skinlesion.learning.engine import Engine, TrainingError
 
 CPU = torch.device("cpu")
 TRAIN = np.arange(56)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from skinlesion import evaluation
-from skinlesion.dataset import DX
+from skinlesion.data.dataset import DX
+from skinlesion.scoring import evaluation
 
 SEEDS = st.integers(0, 10_000)
 

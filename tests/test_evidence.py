@@ -3,8 +3,8 @@ import subprocess
 import pytest
 from conftest import publish
 
-from skinlesion import evidence
-from skinlesion.evidence import EvidenceError
+from skinlesion.paper import evidence
+from skinlesion.paper.evidence import EvidenceError
 
 
 def test_only_finished_runs_count_in_the_order_of_their_seeds(tmp_path):

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from skinlesion import features, models
+from skinlesion.learning import models
+from skinlesion.probing import features
 
 
 def test_the_head_on_the_features_gives_the_logits():

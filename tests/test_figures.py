@@ -6,20 +6,11 @@ import pandas as pd
 import pytest
 from conftest import publish, random_predictions, random_scores
 
-from skinlesion import (
-    calibration,
-    claims,
-    comparison,
-    conformal,
-    dataset,
-    decisions,
-    evaluation,
-    figures,
-    predictions,
-    saliency,
-    splits,
-    subgroups,
-)
+from skinlesion.data import dataset, splits
+from skinlesion.paper import claims
+from skinlesion.probing import saliency
+from skinlesion.reporting import figures
+from skinlesion.scoring import calibration, comparison, conformal, decisions, evaluation, predictions, subgroups
 
 HISTORY = pd.DataFrame(
     {

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skinlesion import archives, dataset, files, images
-from skinlesion.dataset import DatasetError
+from skinlesion import files
+from skinlesion.data import archives, dataset, images
+from skinlesion.data.dataset import DatasetError
 
 
 def replace_member(archive, name, content):

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_model
 
-from skinlesion import images, inference, models, predictions
 from skinlesion.__main__ import main
-from skinlesion.dataset import DX
-from skinlesion.inference import InferenceError
+from skinlesion.data import images
+from skinlesion.data.dataset import DX
+from skinlesion.learning import inference, models
+from skinlesion.learning.inference import InferenceError
+from skinlesion.scoring import predictions
 
 
 @pytest.fixture

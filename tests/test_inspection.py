@@ -1,6 +1,9 @@
 import numpy as np
 
-from skinlesion import inference, inspection, masks, models, runs
+from skinlesion import runs
+from skinlesion.data import masks
+from skinlesion.learning import inference, models
+from skinlesion.probing import inspection
 
 
 def test_the_run_s_network_and_the_images_of_the_cases_are_opened(tiny, opened):

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from conftest import random_predictions
 
-from skinlesion import files, isic, predictions
+from skinlesion import files
+from skinlesion.scoring import isic, predictions
 
 FIXTURES = Path(__file__).with_name("fixtures") / "isic"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skinlesion import distributed, kernels, models
+from skinlesion.learning import distributed, kernels, models
 
 ACTIVATIONS = [nn.Identity, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU]
 FILTERS = [(3, 1), (3, 2), (5, 1), (5, 2)]

@@ -5,7 +5,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from skinlesion import losses
+from skinlesion.learning import losses
 
 
 @pytest.fixture

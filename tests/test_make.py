@@ -95,8 +95,9 @@ def test_the_second_report_does_nothing_and_says_so_at_once(project):
         ("notebooks/04_evaluation.ipynb", ["04_evaluation"]),
         ("notebooks/01_eda.ipynb", ["01_eda"]),
         ("notebooks/03_training.ipynb", ALL[2:]),
-        ("lib/skinlesion/evaluation.py", ALL[3:]),
-        ("lib/skinlesion/splits.py", ALL[1:]),
+        ("lib/skinlesion/scoring/evaluation.py", ALL[3:]),
+        ("lib/skinlesion/data/splits.py", ALL),
+        ("lib/skinlesion/learning/augmentation.py", ALL[1:]),
         ("parameters/demo.yaml", ALL),
         ("parameters/quick.yaml", []),
         ("README.md", []),
@@ -164,7 +165,7 @@ def test_the_paper_tables_are_made_from_the_runs_that_are_here_and_only_when_the
     run.touch()
     assert make(project, "paper")[2] == ["06_paper_tables"]
     assert make(project, "paper")[2] == []
-    for changed in ("reports/paper/seed-0/predictions.csv", "lib/skinlesion/claims.py"):
+    for changed in ("reports/paper/seed-0/predictions.csv", "lib/skinlesion/paper/claims.py"):
         change(project, changed)
         assert make(project, "paper")[2] == ["06_paper_tables"]
 

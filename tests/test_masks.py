@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from skinlesion import archives, masks
-from skinlesion.archives import DatasetError
+from skinlesion.data import archives, masks
+from skinlesion.data.archives import DatasetError
 
 
 def test_masks_are_read_in_the_order_asked_for_and_mark_the_lesion(drawn, opened):

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torchvision
 
-from skinlesion import models
-from skinlesion.models import WeightsError
+from skinlesion.learning import models
+from skinlesion.learning.models import WeightsError
 
 
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet18", "mobilenet_v3_small"])

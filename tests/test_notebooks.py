@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 from conftest import tiny_overrides
 
-from skinlesion import files, isic, parameters, predictions, reports, reproduction, runs
+from skinlesion import files, parameters, runs
+from skinlesion.paper import reproduction
+from skinlesion.reporting import pages
+from skinlesion.scoring import isic, predictions
 
 NOTEBOOKS = sorted((files.ROOT / "notebooks").glob("*.ipynb"))
-OF_A_RUN = [notebook for notebook in NOTEBOOKS if notebook.stem != reports.PAPER]
+OF_A_RUN = [notebook for notebook in NOTEBOOKS if notebook.stem != pages.PAPER]
 
 
 @pytest.fixture(scope="module")
@@ -20,26 +23,26 @@ def finished(drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     tiny = parameters.load("demo", tiny_overrides(drawn, folder))
     for notebook in OF_A_RUN:
-        reports.make(notebook, tiny, tiny.run_folder / f"{notebook.stem}.html")
+        pages.make(notebook, tiny, tiny.run_folder / f"{notebook.stem}.html")
     return runs.Run(tiny)
 
 
 def test_every_notebook_leaves_its_page_and_its_files(finished):
     left = {path.name for path in finished.folder.iterdir()}
-    pages = {f"{stem}.html" for stem in reports.TITLES}
-    assert {notebook.stem for notebook in NOTEBOOKS} == {*reports.TITLES, reports.PAPER}
-    assert left == pages | set(runs.WRITERS) | {"model.safetensors", "checkpoint"}
+    made = {f"{stem}.html" for stem in pages.TITLES}
+    assert {notebook.stem for notebook in NOTEBOOKS} == {*pages.TITLES, pages.PAPER}
+    assert left == made | set(runs.WRITERS) | {"model.safetensors", "checkpoint"}
 
 
 def test_every_page_says_at_the_top_that_the_data_is_synthetic(finished):
-    for stem in reports.TITLES:
+    for stem in pages.TITLES:
         page = (finished.folder / f"{stem}.html").read_text()
         body = page[page.index("<body>") :]
         assert body.index("SYNTHETIC DATA") < 100
 
 
 def test_every_figure_has_a_text_and_nothing_is_not_a_number(finished):
-    for stem in reports.TITLES:
+    for stem in pages.TITLES:
         page = (finished.folder / f"{stem}.html").read_text()
         assert page.count("<img") == page.count(' alt="')
         assert "No description" not in page
@@ -72,7 +75,7 @@ def test_the_validation_score_is_that_of_the_selected_epoch(finished):
 
 def test_a_second_run_of_the_training_notebook_does_not_train_again(finished):
     before = finished.read_csv("history.csv"), finished.read_csv("predictions.csv")
-    reports.make(
+    pages.make(
         files.ROOT / "notebooks" / "03_training.ipynb", finished.parameters, finished.folder / "03_training.html"
     )
     for old, name in zip(before, ("history.csv", "predictions.csv"), strict=True):

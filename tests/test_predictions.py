@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 from conftest import random_predictions
 
-from skinlesion import dataset, models, predictions
-from skinlesion.predictions import PredictionsError
+from skinlesion.data import dataset
+from skinlesion.learning import models
+from skinlesion.scoring import predictions
+from skinlesion.scoring.predictions import PredictionsError
 
 
 def test_every_validation_and_test_image_gets_seven_probabilities(opened, tmp_path):

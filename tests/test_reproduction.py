@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from conftest import publish
 
-from skinlesion import files, parameters, predictions, reproduction
-from skinlesion.reproduction import ReproductionError
+from skinlesion import files, parameters
+from skinlesion.paper import reproduction
+from skinlesion.paper.reproduction import ReproductionError
+from skinlesion.scoring import predictions
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from skinlesion import robustness
+from skinlesion.probing import robustness
 
 
 class Brightness(torch.nn.Module):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from conftest import random_scores
 
-from skinlesion import models, saliency
+from skinlesion.learning import models
+from skinlesion.probing import saliency
 
 
 @pytest.fixture(scope="module")

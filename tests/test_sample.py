@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from skinlesion import sample
+from skinlesion.data import sample
 
 LESIONS = 40
 COLUMNS = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization", "dataset"]

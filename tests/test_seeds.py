@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from conftest import random_predictions
 
-from skinlesion import comparison, evaluation, predictions, seeds
+from skinlesion.scoring import comparison, evaluation, predictions, seeds
 
 
 def runs(*numbers: int) -> dict[int, pd.DataFrame]:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
 
-from skinlesion import parameters, splits
+from skinlesion import parameters
+from skinlesion.data import splits
 
 
 def study(by, seed=0, train=0.6, validation=0.2):

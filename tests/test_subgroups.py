@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from conftest import random_predictions
 
-from skinlesion import evaluation, predictions, subgroups
+from skinlesion.scoring import evaluation, predictions, subgroups
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from conftest import random_predictions, random_scores
 
-from skinlesion import decisions, evaluation, files, predictions, subgroups, tables
+from skinlesion import files
+from skinlesion.reporting import tables
+from skinlesion.scoring import decisions, evaluation, predictions, subgroups
 
 
 def test_an_interval_is_written_beside_its_value():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from skinlesion import batches, checkpoints, engine, training
-from skinlesion.training import TrainingError, TrainingInterrupted
+from skinlesion.learning import batches, checkpoints, engine, training
+from skinlesion.learning.training import TrainingError, TrainingInterrupted
 
 TRAIN, VALIDATION = np.arange(0, 56), np.arange(56, 84)
 
@@ -121,7 +121,7 @@ def test_a_process_killed_ten_times_at_random_ends_as_the_one_that_was_not(task,
     folder = tmp_path / "killed"
     state = folder / checkpoints.NAME
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["skinlesion.training"])
+    context.set_forkserver_preload(["skinlesion.learning.training"])
     dice = random.Random(0)
     within = 0
     for _ in range(10):

@@ -1,156 +1,122 @@
+import json
+import re
 import shutil
-import zipfile
 
+import pandas as pd
 import pytest
+from conftest import publish
 
-from skinlesion import dataset, download, verification
-from skinlesion.verification import AS_PUBLISHED, DIFFERS, VERDICTS, WRONG
+from skinlesion import files, parameters
+from skinlesion.__main__ import main
+from skinlesion.paper import claims, evidence, verification
+from skinlesion.reporting import pages, tables
 
-IMAGES = "HAM10000_images_part_1.zip"
+RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick_clean": 0.3, "quick_injected": 0.6}
 
 
 @pytest.fixture(scope="module")
-def published(drawn):
-    """The facts as if the synthetic sample had been published: what is compared is data, not the real values."""
-    frame = dataset.read_unchecked(dataset.find_table(drawn))
-    columns = list(dataset.SCHEMA.columns)
-    missing = {
-        name: int((frame[name].isna() | (frame[name] == "unknown")).sum()) for name in dataset.PUBLISHED["missing"]
-    }
-    return {
-        **dataset.PUBLISHED,
-        "images": len(frame),
-        "lesions": frame.lesion_id.nunique(),
-        "dx": {dx: int((frame.dx == dx).sum()) for dx in dataset.DX},
-        "missing": missing,
-        "image_size": (160, 120),
-        "table_sha256": dataset.content_sha256(frame, columns),
-        "labels_sha256": dataset.content_sha256(frame, dataset.LABELS),
-    }
+def page(tmp_path_factory):
+    """What ``make paper`` leaves of some runs without meaning, its README included."""
+    folder = tmp_path_factory.mktemp("published") / "reports"
+    for study, hit in RUNS.items():
+        publish(folder, study, 0, hit=hit)
+    chosen = parameters.load("paper", {"output": str(folder), "bootstrap_draws": 1000})
+    notebook = files.ROOT / "notebooks" / f"{pages.PAPER}.ipynb"
+    pages.make(notebook, chosen, folder / claims.FOLDER / verification.PAGE)
+    return folder
 
 
 @pytest.fixture
-def verify(copied, drawn, published, tmp_path, monkeypatch):
-    """Check the copied sample against itself as published; returns verdict and outcome by check."""
-    monkeypatch.setattr(verification, "PUBLISHED", published)
-    real = download.SETS["ham10000"]
-    sources = {
-        source.name: download.Source(source.name, source.url, None, verification._md5(drawn / source.name))
-        for need in real
-        for source in need.sources
-    }
-    needs = tuple(
-        download.Need(need.title, tuple(sources[s.name] for s in need.sources), need.fallback, need.optional)
-        for need in real
-    )
-    monkeypatch.setitem(download.SETS, "ham10000", needs)
-    monkeypatch.setattr(download, "EXPECTED", {**download.EXPECTED, **sources})
-
-    def run():
-        done = verification.verify(copied, cache=tmp_path / "cache")
-        return done.verdict, done.table.set_index("check")
-
-    return run
+def published(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BLOCKS", {"claims": tables.BLOCKS["claims"]})
+    folder = shutil.copytree(page, tmp_path / "reports")
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(tables.markers("claims")))
+    tables.write_blocks(readme, folder)
+    return folder, readme
 
 
-def test_the_published_bytes(verify):
-    verdict, table = verify()
-    assert verdict == VERDICTS[AS_PUBLISHED]
-    assert set(table.outcome) <= {AS_PUBLISHED, verification.NOT_CHECKED}
-    assert table.found["sizes in pixels"] == "160×120: 86"
+def failed(published):
+    folder, readme = published
+    return {check.what: check.faults for check in verification.verify(folder, readme=readme) if check.faults}
 
 
-def test_other_images_are_said_and_not_refused(verify, copied):
-    """As in a resized copy: other archives, the same table."""
-    with zipfile.ZipFile(copied / IMAGES) as old, zipfile.ZipFile(copied / "new.zip", "w") as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    shutil.move(copied / "new.zip", copied / IMAGES)
-    verdict, table = verify()
-    assert verdict == VERDICTS[DIFFERS]
-    assert table.index[table.outcome == DIFFERS].tolist() == [IMAGES]
+def test_what_was_published_passes(published):
+    folder, readme = published
+    checks = list(verification.verify(folder, readme=readme))
+    assert [check for check in checks if check.faults] == []
+    assert len(checks) == 2 * len(RUNS) + len(claims.make(folder, draws=10)) + 1
+    assert all(str(check).startswith("ok ") for check in checks)
 
 
-def test_extracted_images_have_no_archive_to_hash(verify, copied):
-    for archive in sorted(copied.glob("HAM10000_images_part_*.zip")):
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(copied / archive.stem)
-        archive.unlink()
-    verdict, table = verify()
-    assert verdict == VERDICTS[DIFFERS]
-    assert "not there (extracted images)" in table.found[IMAGES]
+def test_one_changed_probability_fails_even_with_a_new_hash(published):
+    folder, _ = published
+    path = folder / "paper" / "seed-0" / "predictions.csv"
+    table = pd.read_csv(path)
+    table.loc[table.part == "test", "p_nv"] *= 1.00001
+    files.write_csv(path, table)
+    assert "paper/seed-0/predictions.csv is not the published file" in failed(published)["paper/seed-0"][0]
+    assert any("loss" in fault for fault in failed(published)["paper/seed-0/metrics.json"])
+    evidence.write_sums(folder)
+    faults = failed(published)
+    assert "paper/seed-0" not in faults
+    assert any("loss" in fault for fault in faults["paper/seed-0/metrics.json"])
 
 
-def edit(copied, old, new):
-    table = copied / "HAM10000_metadata"
-    text = table.read_text()
-    assert old in text
-    table.write_text(text.replace(old, new, 1))
+@pytest.mark.parametrize(("name", "at"), [("claims.csv", "tables/claims"), ("per_class.md", "tables/per_class")])
+def test_a_number_changed_in_a_table_fails(published, name, at):
+    path = published[0] / claims.FOLDER / name
+    path.write_text(re.sub(r"0\.\d", "0.9", path.read_text(), count=3))
+    assert at in failed(published)
 
 
-def rewrite(copied, change):
-    with zipfile.ZipFile(copied / IMAGES) as old:
-        members = {name: old.read(name) for name in old.namelist()}
-    change(members)
-    with zipfile.ZipFile(copied / IMAGES, "w") as new:
-        for name, content in members.items():
-            new.writestr(name, content)
+def test_a_number_changed_in_the_page_or_the_readme_fails(published):
+    folder, readme = published
+    path = folder / claims.FOLDER / verification.PAGE
+    shown = claims.make(folder, draws=1000)["claims"].shown["by image"][0]
+    assert path.read_text().count(shown) >= 1
+    path.write_text(path.read_text().replace(shown, "0.920 (0.900–0.940)"))
+    readme.write_text(readme.read_text().replace(shown, "0.920 (0.900–0.940)"))
+    assert {"tables/claims", "README.md"} <= set(failed(published))
 
 
-FAULTS = {
-    "another diagnosis": (
-        lambda copied: edit(copied, ",nv,", ",mel,"),
-        "diagnosis and lesion of every image",
-        "other",
-    ),
-    "another sex": (lambda copied: edit(copied, ",male,", ",female,"), "the other columns", "other"),
-    "an unknown word": (lambda copied: edit(copied, ",nv,", ",naevus,"), "vocabulary", "'naevus' does not satisfy"),
-    "an age of 400": (lambda copied: edit(copied, "0.0,", "400.0,"), "vocabulary", "400.0"),
-    "no table": (lambda copied: (copied / "HAM10000_metadata").unlink(), "table", "has no HAM10000_metadata"),
-    "a missing image": (
-        lambda copied: rewrite(copied, lambda members: members.pop("SYN_0000003.jpg")),
-        "images without a file",
-        "SYN_0000003",
-    ),
-    "an extra image": (
-        lambda copied: rewrite(copied, lambda members: members.update({"SYN_9999999.jpg": b""})),
-        "files without a row in the table",
-        "SYN_9999999",
-    ),
-    "a damaged image": (
-        lambda copied: rewrite(copied, lambda members: members.update({"SYN_0000003.jpg": b"no"})),
-        "images that cannot be decoded",
-        "SYN_0000003 (cannot identify",
-    ),
-    "a missing archive": (lambda copied: (copied / IMAGES).unlink(), IMAGES, "missing"),
-    "a truncated archive": (
-        lambda copied: (copied / IMAGES).write_bytes((copied / IMAGES).read_bytes()[:5000]),
-        "images",
-        "is damaged",
-    ),
-}
+def test_a_changed_metric_and_a_lost_file_fail_by_name(published):
+    folder, _ = published
+    path = folder / "paper_lesion" / "seed-0" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["test"]["headline"]["accuracy"]["value"] += 0.01
+    files.write_json(path, metrics)
+    (folder / "paper" / "seed-0" / "history.csv").unlink()
+    faults = failed(published)
+    assert any("test accuracy, value" in fault for fault in faults["paper_lesion/seed-0/metrics.json"])
+    assert "paper/seed-0/history.csv is not there" in faults["paper/seed-0"]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_wrong_is_named(verify, copied, fault):
-    damage, check, said = FAULTS[fault]
-    damage(copied)
-    verdict, table = verify()
-    assert verdict == VERDICTS[WRONG]
-    assert table.outcome[check] == WRONG
-    assert said in table.found[check]
+def test_a_run_that_was_not_published_changes_nothing(published):
+    publish(published[0], "paper", 1)
+    assert failed(published) == {}
 
 
-def test_a_duplicate_row_is_named(verify, copied):
-    row = (copied / "HAM10000_metadata").read_text().splitlines()[1]
-    edit(copied, row + "\n", row + "\n" + row + "\n")
-    assert "occurs twice" in verify()[1].found["ids that occur twice in the table"]
+def test_the_page_says_what_it_is_of_and_has_every_table(page):
+    text = (page / claims.FOLDER / verification.PAGE).read_text()
+    assert "drawn at random" in text
+    assert 'href="../index.html"' in text
+    assert text.count("<caption") == len(claims.make(page, draws=10))
+    assert len(text) < 2_000_000
+    assert not list((page / claims.FOLDER).glob("*.partial.ipynb"))
 
 
-def test_the_real_facts_are_those_of_the_paper():
-    assert sum(dataset.PUBLISHED["dx"].values()) == sum(dataset.PUBLISHED["dataset"].values()) == 10_015
-    assert download.EXPECTED["HAM10000_metadata"].md5 == "8f85fb1aa29d80a2797247e434deb79d"
+def test_what_is_committed_passes_and_says_so_line_by_line(capsys):
+    assert main(["verify"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok ") for line in lines)
+    assert f"All {len(lines)} checks passed" in last
 
 
-def test_an_undamaged_sample_is_not_taken_for_the_real_data(copied, tmp_path):
-    assert verification.verify(copied, cache=tmp_path).verdict == VERDICTS[WRONG]
+def test_the_command_ends_in_an_error_where_a_check_fails(monkeypatch, capsys):
+    checks = [verification.Check("one", [], "well"), verification.Check("other", ["a fault"], "")]
+    monkeypatch.setattr(verification, "verify", lambda folder, *, readme: iter(checks))
+    assert main(["verify"]) == 1
+    said = capsys.readouterr()
+    assert "FAILED  other: a fault" in said.out
+    assert "1 of 2 checks failed" in said.err

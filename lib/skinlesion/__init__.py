@@ -4,6 +4,6 @@ One noun per module, and data flows one way through them::
 
     parameters -> dataset -> images -> splits -> training -> predictions -> evaluation -> tables
 
-Figures are drawn by :mod:`skinlesion.figures`, pages are made by :mod:`skinlesion.reports`; nothing
+Figures are drawn by :mod:`skinlesion.reporting.figures`, pages are made by :mod:`skinlesion.reporting.pages`; nothing
 imports those two but the notebooks and the command line.
 """

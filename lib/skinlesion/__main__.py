@@ -99,7 +99,8 @@ def _share_cores(threads: int | Literal["auto"]) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     chosen = _load(options)
-    from skinlesion import dataset, models  # slow to import, and a wrong parameter should be told at once
+    from skinlesion.data import dataset  # slow to import, and a wrong parameter should be told at once
+    from skinlesion.learning import models
 
     data = dataset.open_dataset(chosen)
     print(f"{chosen.study}: {data.title}; {models.describe_weights(chosen.backbone, chosen.weights)}")
@@ -108,15 +109,16 @@ def _check(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     chosen = _load(options)
     _share_cores(chosen.threads)
-    from skinlesion import reports  # as above
+    from skinlesion.reporting import pages  # as above
 
-    reports.make(options.notebook, chosen, options.output)
+    pages.make(options.notebook, chosen, options.output)
 
 
 def _train(options: argparse.Namespace) -> None:
     chosen = _load(options)
     _share_cores(chosen.threads)
-    from skinlesion import distributed, runs, trainer  # as above
+    from skinlesion import runs  # as above
+    from skinlesion.learning import distributed, trainer
 
     distributed.start()
     try:
@@ -129,7 +131,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _campaign(options: argparse.Namespace) -> None:
-    from skinlesion import campaign  # as above
+    from skinlesion.bench import campaign  # as above
 
     overrides = dict(parameters.parse_override(text) for text in options.set)
     wanted = {"studies": options.studies, "seeds": options.seeds, "sides": options.sides}
@@ -139,7 +141,9 @@ def _campaign(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     threads = _share_cores("auto")
-    from skinlesion import files, inference, isic  # as above
+    from skinlesion import files  # as above
+    from skinlesion.learning import inference
+    from skinlesion.scoring import isic
 
     model, facts = inference.load(options.model)
     processors.keep_memory()
@@ -162,13 +166,14 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _index(options: argparse.Namespace) -> None:
-    from skinlesion import reports  # as above
+    from skinlesion.reporting import pages  # as above
 
-    reports.index(options.folder)
+    pages.index(options.folder)
 
 
 def _data(options: argparse.Namespace) -> None:
-    from skinlesion import download, files  # as above
+    from skinlesion import files  # as above
+    from skinlesion.data import download
 
     folder = files.resolve(options.folder)
     download.fetch(options.dataset, folder)
@@ -176,39 +181,44 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _check_data(options: argparse.Namespace) -> None:
-    from skinlesion import files, verification  # as above
+    from skinlesion import files  # as above
+    from skinlesion.data import published
 
     folder = files.resolve(options.folder)
-    done = verification.verify(folder, cache=files.ROOT / "data" / "store", name=options.dataset)
+    done = published.verify(folder, cache=files.ROOT / "data" / "store", name=options.dataset)
     print(done.table.to_string(index=False, justify="left", max_colwidth=72))
     print(f"\nverdict: {done.verdict}")
-    if done.verdict == verification.VERDICTS[verification.WRONG]:
+    if done.verdict == published.VERDICTS[published.WRONG]:
         raise ValueError(f"{folder} does not hold {options.dataset} as published: see the lines marked WRONG")
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from skinlesion import benchmarks, files  # as above
+    from skinlesion import files  # as above
+    from skinlesion.bench import benchmarks
 
     benchmarks.measure(files.ROOT / "reports" / "benchmarks", data=options.data, weights=options.weights)
 
 
 def _readme(options: argparse.Namespace) -> None:
-    from skinlesion import files, tables  # as above
+    from skinlesion import files  # as above
+    from skinlesion.reporting import tables
 
     tables.write_blocks(files.ROOT / "README.md", files.ROOT / "reports")
 
 
 def _card(options: argparse.Namespace) -> None:
-    from skinlesion import card, files  # as above
+    from skinlesion import files  # as above
+    from skinlesion.paper import card
 
     print(files.shown(card.write(files.resolve(options.run_folder))))
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from skinlesion import audit, files  # as above
+    from skinlesion import files  # as above
+    from skinlesion.paper import verification
 
     failed = done = 0
-    for check in audit.verify(files.ROOT / "reports", readme=files.ROOT / "README.md"):
+    for check in verification.verify(files.ROOT / "reports", readme=files.ROOT / "README.md"):
         print(check, flush=True)
         done += 1
         failed += bool(check.faults)
@@ -218,7 +228,8 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from skinlesion import files, reproduction  # as above
+    from skinlesion import files  # as above
+    from skinlesion.paper import reproduction
 
     chosen = _load(options)
     _share_cores(chosen.threads)

@@ -1,0 +1,249 @@
+"""From archives to arrays: every image decoded once into a memory-mapped store, and what the pixels are."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from skinlesion.data import archives
+from skinlesion.data.archives import DatasetError
+from skinlesion.data.dataset import Dataset
+from skinlesion.files import atomic, require_space, write_csv
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Per-channel mean and standard deviation of ImageNet on a scale of 0 to 1: what torchvision's
+pretrained networks expect their input to be normalised with."""
+
+MOST_PIXELS = 50_000_000
+"""An image that claims more is a decompression bomb: the original has 270,000."""
+
+DECODER = f"1-pillow{PIL.__version__}"  # raise the number whenever the same bytes would give other pixels
+CHUNK = 64  # images a task: enough to open an archive for, few enough for a bar that moves
+
+
+def open_store(dataset: Dataset, *, size: int, cache: Path, resize: str = "squash") -> np.ndarray:
+    """Return all images of `dataset` as one array, decoding them only the first time.
+
+    The file's name carries the data's key, size, manner and decoder: whatever changes makes another store.
+
+    Parameters
+    ----------
+    size
+        Height and width in pixels.
+    cache
+        Folder for the stores.
+    resize
+        How a frame becomes a square, see :func:`decode`.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of shape (N, size, size, 3), read-only and memory-mapped, rows as in ``dataset.metadata``.
+
+    Raises
+    ------
+    DatasetError
+        If an image cannot be decoded, naming it and its archive.
+    DiskFullError
+        If the store does not fit.
+    """
+    path = cache / f"{dataset.key[:16]}-{size}-{resize}-{DECODER}.npy"
+    if not path.exists():
+        _write_store(dataset, size=size, resize=resize, path=path)
+    return np.load(path, mmap_mode="r")
+
+
+def survey(dataset: Dataset, *, cache: Path) -> pd.DataFrame:
+    """Decode every image whole, once, and say what it is; the result is kept in `cache`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the table's order: image_id, width and height in pixels, pixels (SHA-256 over shape and RGB
+        values), and error, which is empty where the image could be decoded.
+    """
+    path = cache / f"{dataset.key[:16]}-survey-{DECODER}.csv"
+    if path.exists():
+        return pd.read_csv(path, keep_default_na=False)
+    rows: list[tuple[str, int, int, str, str]] = [("", 0, 0, "", "")] * len(dataset.metadata)
+
+    def note(row: int, image_id: str, content: bytes | DatasetError) -> None:
+        try:
+            image = open_image(content)
+        except DatasetError as error:
+            rows[row] = (image_id, 0, 0, "", str(error))
+            return
+        digest = hashlib.sha256(f"{image.width} {image.height} ".encode() + image.tobytes())
+        rows[row] = (image_id, image.width, image.height, digest.hexdigest(), "")
+
+    _each(dataset, note, title="check")
+    table = pd.DataFrame(rows, columns=["image_id", "width", "height", "pixels", "error"])
+    write_csv(path, table)
+    return table
+
+
+def fingerprint(dataset: Dataset, *, cache: Path) -> str:
+    """Return SHA-256 over the table and the decoded pixels of every image, as 64 hex digits.
+
+    The same images and labels have the same fingerprint in whatever layout they lie.
+
+    Raises
+    ------
+    DatasetError
+        If an image cannot be decoded, naming it and its archive.
+    """
+    table = survey(dataset, cache=cache)
+    damaged = table[table.error != ""]
+    if len(damaged):
+        member = dataset.members[damaged.image_id.iloc[0]]
+        raise DatasetError(_undecodable(damaged.image_id.iloc[0], member, damaged.error.iloc[0]))
+    digest = hashlib.sha256(dataset.metadata.to_csv(index=False, lineterminator="\n").encode())
+    digest.update("".join(table.pixels).encode())
+    return digest.hexdigest()
+
+
+def describe(dataset: Dataset, *, cache: Path) -> dict[str, Any]:
+    """Return what the data is, for the manifest and the head of every report."""
+    return {
+        "title": dataset.title,
+        "synthetic": dataset.synthetic,
+        "fingerprint": fingerprint(dataset, cache=cache),
+    }
+
+
+def read(dataset: Dataset, rows: np.ndarray) -> list[np.ndarray]:
+    """Read some images as they lie in the archives, for a gallery.
+
+    Parameters
+    ----------
+    rows
+        Places in ``dataset.metadata``.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        uint8 of shape (height, width, 3) each, in the order of `rows`.
+    """
+    found = {row: content for row, _, content in _read(dataset, rows)}
+    return [np.asarray(open_image(found[row])) for row in rows]
+
+
+def open_image(content: bytes | DatasetError, *, at_least: int | None = None) -> Image.Image:
+    """Decode one JPEG: upright (by its EXIF orientation) and RGB, from grey and CMYK too.
+
+    Parameters
+    ----------
+    content
+        The file's bytes; an error met on the way to them is raised here.
+    at_least
+        Let libjpeg decode at 1/2, 1/4 or 1/8 where both sides stay this long, in pixels: most of the work
+        of a larger image is then never done.
+
+    Raises
+    ------
+    DatasetError
+        If it is no JPEG, is cut off, or claims more than :data:`MOST_PIXELS`.
+    """
+    if isinstance(content, DatasetError):
+        raise content
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DatasetError(f"{image.width}×{image.height} pixels are more than any image of the data has")
+            if at_least:
+                image.draft("RGB", (at_least, at_least))
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(str(error)) from error
+
+
+def decode(content: bytes | DatasetError, *, size: int, resize: str = "squash") -> np.ndarray:
+    """Decode one JPEG into uint8 of shape (size, size, 3).
+
+    ``squash`` scales each axis on its own: 600×450 becomes 224×224, a pixel then stands for 2.68 × 2.01
+    original ones, nothing is cut off and circles become ellipses. ``center_crop`` scales the shorter side to
+    `size` and cuts the same from both ends of the longer one: shapes stay true, and of 600×450 a quarter is
+    lost. Both scale by antialiased bilinear interpolation, after libjpeg's own scaling where that is enough.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`open_image`.
+    """
+    image = open_image(content, at_least=size)
+    if resize == "center_crop":
+        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR)
+    elif image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _write_store(dataset: Dataset, *, size: int, resize: str, path: Path) -> None:
+    shape = (len(dataset.metadata), size, size, 3)
+    with atomic(path) as temporary:
+        require_space(path.parent, int(np.prod(shape)))
+        # Laid out by NumPy, written by position: pages of a map would count as this process's memory.
+        offset = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape).offset
+        bytes_each = size * size * 3
+        with temporary.open("r+b") as file:
+
+            def store(row: int, image_id: str, content: bytes | DatasetError) -> None:
+                try:
+                    pixels = decode(content, size=size, resize=resize)
+                except DatasetError as error:
+                    raise DatasetError(_undecodable(image_id, dataset.members[image_id], error)) from error
+                os.pwrite(file.fileno(), pixels.tobytes(), offset + row * bytes_each)
+
+            _each(dataset, store, title="decode")
+
+
+def _each(dataset: Dataset, work: Callable[[int, str, bytes | DatasetError], None], *, title: str) -> None:
+    """Call ``work(row, image_id, bytes)`` for every image, on all cores, with a progress bar."""
+    count = len(dataset.metadata)
+    chunks = np.array_split(np.arange(count), max(1, count // CHUNK))
+
+    def run(rows: np.ndarray) -> int:
+        for found in _read(dataset, rows):
+            work(*found)
+        return len(rows)
+
+    # Threads are enough: Pillow and hashlib release the interpreter's lock while they work.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=count, desc=title, unit="image") as bar:
+        jobs = [pool.submit(run, chunk) for chunk in chunks]
+        try:
+            for job in jobs:
+                bar.update(job.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _read(dataset: Dataset, rows: np.ndarray) -> Iterator[tuple[int, str, bytes | DatasetError]]:
+    """Yield row, image id, and bytes or the reason why there are none; each container is opened once."""
+    ids = dataset.metadata.image_id
+    located = [(int(row), ids[row], dataset.members[ids[row]]) for row in rows]
+    for container in sorted({member.container for _, _, member in located}):
+        with archives.open_container(container) as open_member:
+            for row, image_id, member in located:
+                if member.container == container:
+                    try:
+                        content: bytes | DatasetError = open_member(member.name)
+                    except DatasetError as error:
+                        content = error
+                    yield row, image_id, content
+
+
+def _undecodable(image_id: str, member: archives.Member, reason: object) -> str:
+    return f"image {image_id} in {member.container.name} cannot be decoded ({reason}): fetch the archive again"

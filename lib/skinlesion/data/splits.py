@@ -1,0 +1,212 @@
+"""Which image trains, which selects, which tests; and what leaks between them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from skinlesion.data.dataset import DX
+from skinlesion.parameters import Parameters
+
+PARTS = ("train", "validation", "test")
+UNUSED = "unused"
+"""The part of images that a leakage arm leaves out."""
+
+
+class SplitError(ValueError):
+    """The split cannot be drawn or does not fit the data."""
+
+
+def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | None = None) -> pd.DataFrame:
+    """Draw the study's split, stratified by diagnosis, from its seed.
+
+    A split by image draws images. A split by lesion draws lesion groups, whose images stay together. With
+    ``folds`` the test part is one fold of a cross-validation: seeds 0 … folds-1 are the folds of one partition,
+    the next ones of another. With ``leakage_arm`` every test lesion keeps one image, and its other images are
+    left out (``clean``) or join training in exchange for as many random training images of the same diagnosis
+    (``injected``): the arms of a seed share test part, validation part, training size and class mix. A split by source
+    tests on one of the sources (``dataset``), the seed says which in alphabetical order; the rest is split by lesion
+    group, and images of a group that is tested are left out.
+
+    Parameters
+    ----------
+    metadata
+        The table; ``image_id``, ``lesion_id`` and ``dx`` are used.
+    groups
+        The lesion group of each row, from :func:`skinlesion.data.duplicates.groups`; by default its ``lesion_id``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        image_id, lesion_id, lesion_group, part (train, validation or test; in an arm or by source also unused),
+        in the table's order.
+
+    Raises
+    ------
+    SplitError
+        If a diagnosis has too few images or lesions for every part.
+    """
+    table = metadata[["image_id", "lesion_id"]].assign(
+        lesion_group=metadata.lesion_id if groups is None else groups.to_numpy()
+    )
+    unit = table.image_id if parameters.split_by == "image" else table.lesion_group
+    units = pd.DataFrame({"unit": unit, "dx": metadata.dx})
+    if parameters.split_by == "source":
+        return _by_source(table, metadata, units, parameters)
+    if parameters.folds:
+        test = _fold(units, folds=parameters.folds, seed=parameters.seed)
+        validation_fraction = parameters.validation_fraction / (1 - 1 / parameters.folds)
+    else:
+        test = _draw(units, parameters.test_fraction, parameters, part="test")
+        validation_fraction = parameters.validation_fraction / (1 - parameters.test_fraction)
+    validation = _draw(units[~units.unit.isin(test)], validation_fraction, parameters, part="validation")
+    table["part"] = np.select([unit.isin(test), unit.isin(validation)], ["test", "validation"], "train")
+    if parameters.leakage_arm:
+        table["part"] = _arm(table, metadata.dx, injected=parameters.leakage_arm == "injected", seed=parameters.seed)
+    return table
+
+
+def left_out(metadata: pd.DataFrame, seed: int) -> str:
+    """Return the source that a split by source tests for a seed.
+
+    Raises
+    ------
+    SplitError
+        If there are not two sources.
+    """
+    sources = sorted(set(metadata.dataset) - {"unknown"})
+    if len(sources) < 2:
+        raise SplitError("no source can be left out: the data has fewer than two (column `dataset`)")
+    return sources[seed % len(sources)]
+
+
+def _by_source(
+    table: pd.DataFrame, metadata: pd.DataFrame, units: pd.DataFrame, parameters: Parameters
+) -> pd.DataFrame:
+    test = metadata.dataset == left_out(metadata, parameters.seed)
+    tested = table.lesion_group.isin(table.lesion_group[test])
+    fraction = parameters.validation_fraction / (1 - parameters.test_fraction)
+    validation = table.lesion_group.isin(_draw(units[~tested], fraction, parameters, part="validation"))
+    conditions = [test, tested, validation]
+    return table.assign(part=np.select(conditions, ["test", UNUSED, "validation"], "train"))
+
+
+def _draw(units: pd.DataFrame, fraction: float, parameters: Parameters, *, part: str) -> pd.Series:
+    """Draw a share of the units, stratified by their first image's diagnosis."""
+    once = units.drop_duplicates("unit")
+    try:
+        return train_test_split(once, test_size=fraction, stratify=once.dx, random_state=parameters.seed)[1].unit
+    except ValueError as error:
+        fewest = once.dx.value_counts()
+        raise SplitError(
+            f"no {part} part can be drawn by {parameters.split_by}: {error} "
+            f"(fewest: {fewest.index[-1]}, {fewest.iloc[-1]}). Give more data or other fractions"
+        ) from error
+
+
+def _fold(units: pd.DataFrame, *, folds: int, seed: int) -> pd.Series:
+    """Return the units of one fold; every unit is in one fold of a partition."""
+    fewest = units.drop_duplicates("unit").dx.value_counts()
+    if fewest.iloc[-1] < folds:
+        raise SplitError(f"{folds} folds need as many of every diagnosis: {fewest.index[-1]} has {fewest.iloc[-1]}")
+    partition = StratifiedGroupKFold(folds, shuffle=True, random_state=seed // folds)
+    _, rows = list(partition.split(units, units.dx, units.unit))[seed % folds]
+    return units.unit.iloc[rows]
+
+
+def _arm(table: pd.DataFrame, dx: pd.Series, *, injected: bool, seed: int) -> pd.Series:
+    """Return the parts of one leakage arm, from those of a split by lesion."""
+    part = table.part.copy()
+    shuffled = table.sample(frac=1, random_state=seed)
+    tested = shuffled[shuffled.part == "test"]
+    others = tested.index[tested.duplicated("lesion_group")]
+    part[others] = "train" if injected else UNUSED
+    for name, images in dx[others].groupby(dx):
+        candidates = shuffled.index[(shuffled.part == "train") & (dx[shuffled.index] == name)]
+        if len(candidates) <= len(images):
+            raise SplitError(f"the arms need more than {len(images)} training images of {name}, not {len(candidates)}")
+        if injected:
+            part[candidates[: len(images)]] = UNUSED
+    return part
+
+
+def rows(split: pd.DataFrame, metadata: pd.DataFrame, part: str) -> np.ndarray:
+    """Return the places of one part's images in the table: int64, ascending.
+
+    Raises
+    ------
+    SplitError
+        If the split speaks of other images than the table.
+    """
+    if not split.image_id.equals(metadata.image_id):
+        raise SplitError("split.csv was drawn for other data: run notebook 02 again")
+    return np.flatnonzero((split.part == part).to_numpy())
+
+
+def counts(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
+    """Return images and lesions per diagnosis (rows, with a total) and part (columns)."""
+    joined = split.merge(metadata[["image_id", "dx"]], on="image_id")
+    by = joined.groupby(["dx", "part"])
+    table = pd.concat({"images": by.size().unstack(), "lesions": by.lesion_id.nunique().unstack()}, axis=1)
+    table = table.reindex(DX).fillna(0).astype(int)
+    table = table.reindex(columns=pd.MultiIndex.from_product([["images", "lesions"], PARTS]), fill_value=0)
+    table.loc["all"] = table.sum()
+    return table
+
+
+def has_sibling(split: pd.DataFrame, *, part: str = "test", other: str = "train") -> pd.Series:
+    """Say of each image of `part` whether an image of the same lesion group is in `other`.
+
+    Returns
+    -------
+    pandas.Series
+        bool, indexed by ``image_id``.
+    """
+    images = split[split.part == part].set_index("image_id")
+    return images.lesion_group.isin(split.lesion_group[split.part == other])
+
+
+def leakage(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
+    """Count the test images that have a sibling, an image of the same lesion group, in training.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a diagnosis and a row ``all``: test_images, with_sibling, fraction.
+    """
+    leaked = has_sibling(split)
+    dx = metadata.set_index("image_id").dx.reindex(leaked.index)
+    table = leaked.groupby(dx).agg(test_images="size", with_sibling="sum").reindex(DX).fillna(0).astype(int)
+    table.loc["all"] = table.sum()
+    table["fraction"] = table.with_sibling / table.test_images.where(table.test_images > 0)
+    return table
+
+
+def usual_leakage(
+    metadata: pd.DataFrame, *, groups: pd.Series | None = None, test_fraction: float = 0.2, seeds: int = 50
+) -> pd.DataFrame:
+    """Measure what leaks in the usual split, by image, stratified, into training and test: over many seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a diagnosis and a row ``all``: mean, deviation (between seeds), lowest and highest of the
+        fraction of test images with a sibling in training.
+    """
+    group = (metadata.lesion_id if groups is None else groups).to_numpy()
+    split = pd.DataFrame({"image_id": metadata.image_id, "lesion_group": group})
+    fractions = []
+    for seed in range(seeds):
+        train, _ = train_test_split(split.index, test_size=test_fraction, stratify=metadata.dx, random_state=seed)
+        part = np.where(split.index.isin(train), "train", "test")
+        fractions.append(leakage(split.assign(part=part), metadata).fraction)
+    table = pd.concat(fractions, axis=1)
+    return pd.DataFrame(
+        {
+            "mean": table.mean(axis=1),
+            "deviation": table.std(axis=1),
+            "lowest": table.min(axis=1),
+            "highest": table.max(axis=1),
+        }
+    )

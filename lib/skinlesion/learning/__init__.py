@@ -1,0 +1,1 @@
+"""From arrays and a split to a trained network and its predictions."""

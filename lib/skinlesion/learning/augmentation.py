@@ -1,0 +1,117 @@
+"""Random views of training images: a function of (seed, epoch, image), batched on the device."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skinlesion.data.images import MEAN, STD
+from skinlesion.parameters import Parameters
+
+DRAWS = 10
+"""Uniform numbers an image needs per epoch: two flips, rotation, zoom, two translations, brightness,
+contrast, saturation, hue."""
+
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+"""From RGB to luma and the two axes of chroma, in whose plane hue is an angle (NTSC)."""
+
+_LUMA, _CHROMA, _TURNED = (
+    tuple(map(tuple, (np.linalg.inv(_YIQ) @ np.array(inner) @ _YIQ).tolist()))
+    for inner in (np.diag([1, 0, 0]), np.diag([0, 1, 1]), [[0, 0, 0], [0, 0, -1], [0, 1, 0]])
+)
+"""On RGB: the grey of a pixel, what it has besides, and that turned by a right angle."""
+
+
+def draw(seed: int, epoch: int, images: int, *, occurrences: int = 1) -> Tensor:
+    """Draw the random numbers of one epoch, for every image of the data.
+
+    An image's row does not depend on the batch it falls into, so a resumed run sees the same views.
+
+    Parameters
+    ----------
+    occurrences
+        How often an image can come up in the epoch: each time it is seen in another view.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 of shape (occurrences, images, 10), uniform in [0, 1).
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.rand(occurrences, images, DRAWS, generator=generator)
+
+
+def to_float(batch: Tensor) -> Tensor:
+    """Turn uint8 of shape (B, H, W, 3) into float32 of shape (B, 3, H, W) in [0, 1]."""
+    return batch.permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+
+def normalise(batch: Tensor) -> Tensor:
+    """Normalise float32 of shape (B, 3, H, W) in [0, 1] with ImageNet's mean and deviation; channels last."""
+    mean, std = _constant(MEAN, batch.device).view(3, 1, 1), _constant(STD, batch.device).view(3, 1, 1)
+    return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def augment(batch: Tensor, uniform: Tensor, parameters: Parameters) -> Tensor:
+    """Return one random view of each image.
+
+    Flips, rotation, zoom and translation are one affine map, so an image is resampled once (bilinear,
+    reflected at the border). Its colours go through another: saturation scales and hue turns the chroma of
+    the YIQ space, contrast scales the distance from the image's own mean, and brightness is added.
+
+    Parameters
+    ----------
+    batch
+        float32 of shape (B, 3, H, W) in [0, 1]. Contiguous is fastest: on a CPU, resampling channels-last
+        images takes two to three times as long.
+    uniform
+        float32 of shape (B, 10) in [0, 1), rows of :func:`draw`.
+
+    Returns
+    -------
+    torch.Tensor
+        As `batch`, clipped to [0, 1].
+    """
+    u = uniform.to(batch.device)
+    grid = _grid(u, batch.shape[2], batch.shape[3], parameters)
+    view = functional.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
+    mean = view.mean(dim=(1, 2, 3), keepdim=True).flatten(2)
+    signed = (2 * u - 1).view(-1, DRAWS, 1, 1)
+    contrast = 1 + signed[:, 7] * parameters.contrast
+    offset = (1 - contrast) * mean + signed[:, 6] * parameters.brightness
+    return torch.baddbmm(offset, contrast * _colour(signed, parameters), view.flatten(2)).clamp_(0, 1).view_as(view)
+
+
+def _grid(u: Tensor, height: int, width: int, parameters: Parameters) -> Tensor:
+    """Return where each pixel is taken from: (B, H, W, 2), x then y, the frame running from -1 to 1."""
+    signed = 2 * u - 1
+    flip = torch.where(u[:, :2] < 0.5, -1.0, 1.0) if parameters.flip else torch.ones_like(u[:, :2])
+    angle = signed[:, 2] * math.radians(parameters.rotation_degrees)
+    scale = 1 + signed[:, 3] * parameters.zoom
+    shift = signed[:, 4:6] * 2 * parameters.translation
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    x = (2 * torch.arange(width, device=u.device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=u.device) + 1) / height - 1
+    # Two outer sums: torch's affine_grid multiplies matrices for the same result, at a multiple of the time.
+    across = torch.stack([flip[:, 0] * cos, sin], dim=1)[:, None] * x[:, None] + shift[:, None]
+    down = torch.stack([-sin, flip[:, 1] * cos], dim=1)[:, None] * y[:, None]
+    return across[:, None] + down[:, :, None]
+
+
+def _colour(signed: Tensor, parameters: Parameters) -> Tensor:
+    """Return saturation and hue as one matrix on RGB, (B, 3, 3)."""
+    luma, chroma, turned = (_constant(matrix, signed.device) for matrix in (_LUMA, _CHROMA, _TURNED))
+    saturation = 1 + signed[:, 8] * parameters.saturation
+    angle = signed[:, 9] * 2 * math.pi * parameters.hue
+    return luma + saturation * (angle.cos() * chroma + angle.sin() * turned)
+
+
+@functools.cache
+def _constant(values: tuple, device: torch.device) -> Tensor:
+    """Return `values` on the device. A CUDA graph cannot be captured while memory of the host is copied."""
+    return torch.tensor(values, dtype=torch.float32, device=device)

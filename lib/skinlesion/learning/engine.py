@@ -1,0 +1,324 @@
+"""One step of training on one device: as fast as the device goes, and the same bits every time."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from skinlesion.data.dataset import DX
+from skinlesion.learning import augmentation, batches, distributed, kernels, losses, models
+from skinlesion.parameters import Parameters
+
+AUXILIARY = 0.4
+"""Weight of a second head's loss, as torchvision's inception_v3 was trained."""
+
+WARM_UP = 3
+"""Steps that a CUDA graph needs to have seen before it is captured."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says where it stopped and what to do."""
+
+
+def choose_device(parameters: Parameters) -> torch.device:
+    """Return the device the parameters name; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    TrainingError
+        If the device named is not there.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = parameters.device
+    if name == "auto":
+        name = "cuda" if available["cuda"] else "cpu"
+    if not available[name]:
+        raise TrainingError(f"this machine has no {name} device: set `device: auto`")
+    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+
+
+def choose_precision(parameters: Parameters, device: torch.device) -> torch.dtype:
+    """Return the type of the forward pass; ``auto`` is bfloat16 where the hardware multiplies it natively."""
+    if parameters.precision != "auto":
+        return torch.bfloat16 if parameters.precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        native = device.type == "cpu" and probe is not None and probe()
+    return torch.bfloat16 if native else torch.float32
+
+
+def learning_rate(parameters: Parameters, *, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of one step, counted from zero over the whole run.
+
+    It rises linearly over the warm-up epochs; then it is constant, or falls to zero along half a cosine
+    (Loshchilov & Hutter, "SGDR", 2017, without restarts).
+    """
+    warm_up = parameters.warmup_epochs * steps_per_epoch
+    if step < warm_up:
+        return parameters.learning_rate * (step + 1) / math.ceil(warm_up)
+    if parameters.schedule == "constant":
+        return parameters.learning_rate
+    done = (step - warm_up) / (parameters.epochs * steps_per_epoch - warm_up)
+    return parameters.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class Engine:
+    """A network, its optimiser and its data on one device, and one step of training.
+
+    Parameters
+    ----------
+    store
+        uint8 of shape (N, H, W, 3).
+    labels
+        int64 of shape (N,), places in :data:`skinlesion.data.dataset.DX`.
+    train_rows
+        int64 rows of `store`.
+    """
+
+    def __init__(
+        self,
+        store: np.ndarray,
+        labels: np.ndarray,
+        *,
+        train_rows: np.ndarray,
+        parameters: Parameters,
+        device: torch.device,
+    ) -> None:
+        self.parameters = parameters
+        self.device = device
+        self.precision = choose_precision(parameters, device)
+        self.labels, self.rows = labels, train_rows
+        self.target = torch.tensor(labels, device=device)
+        self.source = batches.open_source(store, device, kind=parameters.store)
+        model = models.build(parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.suited = device.type == "cpu" and not parameters.compile and not distributed.active()
+        if self.suited:
+            kernels.suit(self.model)
+        self.network: Callable[[Tensor], Any] = distributed.wrap(self.model, device)
+        if parameters.compile:
+            self.network = torch.compile(self.network, options={"deterministic": parameters.deterministic})
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False) if parameters.ema_decay else None
+        self.weights = None
+        if parameters.class_weighted_loss:
+            self.weights = losses.class_weights(labels[train_rows], len(DX)).to(device)
+        self.rate = torch.tensor(parameters.learning_rate, device=device)
+        # The rate is a tensor, so that a captured step can be given another.
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(), lr=self.rate, fused=True, capturable=device.type == "cuda"
+        )
+        self.graphs = device.type == "cuda" and not distributed.active()
+        self._replay: _Replay | None = None
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network that validation scores: the averaged one if there is one."""
+        return self.model if self.averaged is None else self.averaged
+
+    def draw(self, epoch: int) -> tuple[batches.Epoch, list[slice]]:
+        """Return the order and the views of one epoch, counted from zero, and its batches."""
+        chosen = self.parameters
+        drawn = batches.draw_epoch(
+            self.rows, self.labels, seed=chosen.seed, epoch=epoch, weighted=chosen.weighted_sampling
+        )
+        return drawn, drawn.batches(chosen.batch_size, least=max(2, distributed.world_size()))
+
+    def run(self, drawn: batches.Epoch, parts: list[slice], *, epoch: int, first: int = 0) -> Iterator[Tensor]:
+        """Train on the batches of an epoch from number `first` on; yield loss and hits of each step."""
+        self.model.train()
+        mine = slice(distributed.rank(), None, distributed.world_size())
+        shares = [drawn.rows[part][mine] for part in parts]
+        uniform = drawn.uniform.to(self.device)
+        target = self.target[drawn.rows.to(self.device)]
+        with contextlib.closing(self.source.batches(shares[first:])) as source:
+            for number, pixels in enumerate(source, first):
+                step, part = epoch * len(parts) + number, parts[number]
+                self.rate.fill_(learning_rate(self.parameters, step=step, steps_per_epoch=len(parts)))
+                yield self.step(pixels, uniform[part][mine], target[part][mine], part.stop - part.start, step)
+
+    def step(self, pixels: Tensor, uniform: Tensor, target: Tensor, images: int, number: int) -> Tensor:
+        """Train on one batch; return its mean loss and its hits, float32 of shape (2,), on the device.
+
+        Parameters
+        ----------
+        pixels
+            uint8 of shape (B, H, W, 3).
+        uniform
+            float32 of shape (B, 10).
+        target
+            int64 of shape (B,).
+        images
+            In the whole batch, of which this process may have a share.
+        number
+            Of the step in the whole run: with the seed it decides what dropout drops.
+        """
+        if self.graphs and self._replay is None and images == self.parameters.batch_size:
+            self._replay = _Replay(self, (pixels, uniform, target), images)
+        torch.manual_seed(_seed(self.parameters.seed, number, distributed.rank()))
+        if self._replay is not None and images == self.parameters.batch_size:
+            return self._replay(pixels, uniform, target)
+        return self.take_step(pixels, uniform, target, images)
+
+    def take_step(self, pixels: Tensor, uniform: Tensor, target: Tensor, images: int) -> Tensor:
+        """Do what :meth:`step` says, kernel by kernel and without seeding."""
+        views = augmentation.augment(augmentation.to_float(pixels), uniform, self.parameters)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            heads = self.network(augmentation.normalise(views))
+        heads = heads if isinstance(heads, tuple) else (heads,)  # inception's and googlenet's have several
+        main, *others = (self._loss(head, target) for head in heads if head is not None)
+        share = (main + AUXILIARY * sum(others)).sum() / images
+        self.optimiser.zero_grad(set_to_none=True)
+        (share * distributed.world_size()).backward()
+        self.optimiser.step()
+        self._average()
+        hits = (heads[0].detach().argmax(1) == target).sum()
+        return distributed.total(torch.stack([main.detach().sum() / images, hits.float()]))
+
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        return losses.per_image(
+            logits,
+            target,
+            weights=self.weights,
+            focal_gamma=self.parameters.focal_gamma,
+            label_smoothing=self.parameters.label_smoothing,
+        )
+
+    def _average(self) -> None:
+        """Move the averaged weights towards the new ones; batch norm's statistics are taken as they are."""
+        if self.averaged is not None:
+            average = get_ema_multi_avg_fn(self.parameters.ema_decay)
+            average(list(self.averaged.parameters()), list(self.model.parameters()), None)
+            for into, buffer in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+                into.copy_(buffer)
+
+    def tensors(self) -> list[Tensor]:
+        """Return every tensor that a step changes."""
+        kept = [*self.model.state_dict().values()]
+        if self.averaged is not None:
+            kept += self.averaged.state_dict().values()
+        return kept + [value for state in self.optimiser.state.values() for value in state.values()]
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on after the last step."""
+        averaged = None if self.averaged is None else self.averaged.state_dict()
+        return {"model": self.model.state_dict(), "averaged": averaged, "optimiser": self.optimiser.state_dict()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state."""
+        self.model.load_state_dict(state["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
+        self._replay = None
+
+    def describe(self) -> dict[str, Any]:
+        """Say what was on."""
+        return {
+            "deterministic": self.parameters.deterministic,
+            "compile": self.parameters.compile,
+            "cuda_graphs": self.graphs,
+            "layers": kernels.describe(self.precision) if self.suited else "torch",
+            "store": type(self.source).__name__.lower(),
+            "processes": distributed.world_size(),
+            "threads": torch.get_num_threads(),
+        }
+
+
+class _Replay:
+    """A step captured as one CUDA graph: its hundreds of kernels are launched at once.
+
+    With batches of 32 a GPU otherwise waits for the host most of the time. The graph reads its input from
+    buffers that stay where they are.
+    """
+
+    def __init__(self, engine: Engine, batch: tuple[Tensor, Tensor, Tensor], images: int) -> None:
+        pixels, uniform, target = batch
+        self.buffers = pixels.clone(), uniform.clone(), target.clone()
+        rehearse(engine, self.buffers, images)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.output = engine.take_step(*self.buffers, images)
+
+    def __call__(self, *batch: Tensor) -> Tensor:
+        for buffer, given in zip(self.buffers, batch, strict=True):
+            buffer.copy_(given)
+        self.graph.replay()
+        return self.output.clone()
+
+
+def rehearse(engine: Engine, batch: tuple[Tensor, Tensor, Tensor], images: int) -> None:
+    """Take :data:`WARM_UP` steps and go back: buffers are then allocated, and nothing is learnt.
+
+    A graph replays addresses: the tensors of model and optimiser must be there before it is captured, and
+    stay. On a GPU this happens beside the current stream, as capture asks.
+    """
+    kept = [(tensor, tensor.clone()) for tensor in engine.tensors()]
+    on_gpu = engine.device.type == "cuda"
+    stream = torch.cuda.Stream() if on_gpu else None
+    if stream:
+        stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
+        for _ in range(WARM_UP):
+            engine.take_step(*batch, images)
+    if stream:
+        torch.cuda.current_stream().wait_stream(stream)
+    engine.optimiser.zero_grad(set_to_none=True)
+    known = {tensor.data_ptr() for tensor, _ in kept}
+    with torch.no_grad():
+        for tensor, before in kept:
+            tensor.copy_(before)
+        for tensor in engine.tensors():
+            if tensor.data_ptr() not in known:  # of the optimiser, which had not taken a step yet
+                tensor.zero_()
+
+
+@torch.no_grad()
+def logits(model: nn.Module, source: batches.Source, rows: np.ndarray) -> Tensor:
+    """Return the logits of some images, unaugmented and in float32: shape (len(rows), classes), on the CPU."""
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    was_training = model.training
+    scorer = kernels.fold(model.eval()) if on_cpu else model
+    parts = torch.from_numpy(rows).split(32 if on_cpu else 256)  # more leaves a CPU's cache
+    scored = [
+        scorer(augmentation.normalise(augmentation.to_float(pixels))).float()
+        for pixels in tqdm(source.batches(list(parts)), total=len(parts), desc="score", unit="batch", leave=False)
+    ]
+    model.train(was_training)
+    return torch.cat(scored).cpu()
+
+
+@contextlib.contextmanager
+def determinism(on: bool) -> Iterator[None]:
+    """Have torch use algorithms that give the same bits each time, or whatever is fastest."""
+    debug: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    fill, benchmark = debug.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    try:
+        torch.use_deterministic_algorithms(on)
+        debug.fill_uninitialized_memory = False  # finds faults in code, and costs a pass
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = on, not on
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1], benchmark
+        debug.fill_uninitialized_memory = fill
+
+
+def _seed(*numbers: int) -> int:
+    """Return a seed for a torch generator, well mixed from some numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -1,0 +1,152 @@
+"""A trained network as a file of its own, and what it says of photographs: JPEGs in, seven probabilities out."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+from tqdm import tqdm
+
+from skinlesion import files
+from skinlesion.data import archives, images
+from skinlesion.data.dataset import DX
+from skinlesion.learning import augmentation, kernels, models
+from skinlesion.parameters import Parameters
+from skinlesion.scoring.predictions import COLUMNS
+
+FACTS = "skinlesion"
+"""Key of the file's metadata under which lies what is needed to use the weights."""
+
+SUFFIXES = (".jpg", ".jpeg")
+
+TOGETHER = 32
+"""Images that go through the network at once."""
+
+
+class InferenceError(ValueError):
+    """A file of weights, or of images, that cannot be used; the message names it."""
+
+
+def save(model: nn.Module, path: Path, parameters: Parameters) -> None:
+    """Write a network's weights as safetensors, with what is needed to build it and to feed it, atomically."""
+    facts = {
+        "study": parameters.study,
+        "seed": parameters.seed,
+        "backbone": parameters.backbone,
+        "image_size": parameters.image_size,
+        "resize": parameters.resize,
+        "classes": DX,
+    }
+    with files.atomic(path) as temporary:
+        save_model(model, str(temporary), metadata={FACTS: json.dumps(facts)})
+
+
+def load(path: Path) -> tuple[nn.Module, dict]:
+    """Return a network in evaluation mode, and the facts :func:`save` wrote beside its weights.
+
+    Raises
+    ------
+    InferenceError
+        If the file is not there, is damaged, or holds no network of this library.
+    """
+    if not path.is_file():
+        raise InferenceError(
+            f"{files.shown(path)} is not here: a run leaves its network there, and it is in no repository"
+        )
+    try:
+        with safe_open(path, framework="pt") as opened:
+            facts = json.loads((opened.metadata() or {})[FACTS])
+        model = models.build(facts["backbone"], weights="none", classes=len(facts["classes"]), seed=0)
+        load_model(model, str(path))
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise InferenceError(
+            f"{path.name} is damaged or no network of this library ({str(error).splitlines()[0]})"
+        ) from error
+    return model.eval(), facts
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """Return the JPEGs among some files and folders (and their subfolders), in order, each once.
+
+    Raises
+    ------
+    InferenceError
+        If a path does not exist, or there is no JPEG.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.exists():
+            raise InferenceError(f"{path} does not exist")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found |= dict.fromkeys(each for each in inside if each.suffix.lower() in SUFFIXES and each.is_file())
+    if not found:
+        raise InferenceError(f"no JPEG in {', '.join(map(str, paths))} (names must end in .jpg or .jpeg)")
+    return list(found)
+
+
+def predict(
+    model: nn.Module, facts: dict, paths: Sequence[Path], *, threads: int = 1
+) -> Iterator[tuple[pd.DataFrame, dict[Path, str]]]:
+    """Say what the network sees in some JPEGs, :data:`TOGETHER` at a time, in their order.
+
+    Each thread takes a batch from its files to its probabilities, so that some decode while others compute; no more
+    than a few batches are in memory, however many files there are.
+
+    Parameters
+    ----------
+    model, facts
+        From :func:`load`.
+    threads
+        Batches that are worked on at once.
+
+    Yields
+    ------
+    tuple
+        A table with image (the file's name without its suffix), predicted, and the probabilities ``p_akiec`` …
+        ``p_vasc``; and the files of the batch that cannot be read, with the reason.
+    """
+    scorer = kernels.fold(model)
+    parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
+    waiting: collections.deque[Future] = collections.deque()
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50)
+    # A layer is computed by the one thread that asks for it: threads that share layers would wait for each other.
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool, bar:
+        for part in parts:
+            waiting.append(pool.submit(_predict, scorer, facts, part))
+            if len(waiting) > 2 * threads:
+                bar.update(TOGETHER)
+                yield waiting.popleft().result()
+        while waiting:
+            done = waiting.popleft().result()
+            bar.update(len(done[0]) + len(done[1]))
+            yield done
+
+
+@torch.inference_mode()
+def _predict(scorer: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]]:
+    pixels: dict[Path, np.ndarray] = {}
+    unreadable: dict[Path, str] = {}
+    for path in paths:
+        try:
+            content = archives.read_bounded(path)
+            pixels[path] = images.decode(content, size=facts["image_size"], resize=facts["resize"])
+        except (archives.DatasetError, OSError) as error:
+            unreadable[path] = str(error)
+    probabilities = np.empty((0, len(DX)))
+    if pixels:
+        batch = torch.from_numpy(np.stack(list(pixels.values())))
+        scores = scorer(augmentation.normalise(augmentation.to_float(batch)))
+        probabilities = torch.softmax(scores.double(), dim=1).numpy()
+    table = pd.DataFrame(probabilities, columns=COLUMNS)
+    table.insert(0, "image", [path.stem for path in pixels])
+    table.insert(1, "predicted", np.array(DX)[probabilities.argmax(1)])
+    return table, unreadable

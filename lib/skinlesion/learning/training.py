@@ -1,0 +1,383 @@
+"""A run of training: epochs, selection on validation, and a record on disk that it can be resumed from.
+
+It never sees the test part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from skinlesion import processors
+from skinlesion.data.dataset import DX
+from skinlesion.learning import checkpoints, distributed
+from skinlesion.learning.engine import Engine, TrainingError, choose_device, determinism, learning_rate, logits
+from skinlesion.parameters import Parameters
+
+RECIPE = [
+    "backbone",
+    "weights",
+    "image_size",
+    "resize",
+    "split_by",
+    "folds",
+    "leakage_arm",
+    "learning_rate",
+    "schedule",
+    "warmup_epochs",
+    "batch_size",
+    "epochs",
+    "selection",
+    "ema_decay",
+    "class_weighted_loss",
+    "weighted_sampling",
+    "focal_gamma",
+    "label_smoothing",
+    "flip",
+    "rotation_degrees",
+    "zoom",
+    "translation",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+]
+"""Parameters that make up the recipe, as a report lists it."""
+
+DIVERGED = 5.0
+"""A run has diverged when its loss stays above this many times the loss of guessing evenly."""
+
+WINDOW = 50
+"""Steps over which "stays" is meant; on a GPU, also how often the host looks at the losses."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C, or the system's request to end, came in; the state is saved."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves.
+
+    Attributes
+    ----------
+    model
+        The network with the weights of the selected epoch, in evaluation mode.
+    history
+        One row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy,
+        validation_balanced_accuracy, learning_rate (of the last step), seconds (all of the epoch),
+        images_per_second (its training part). Training figures are means over the augmented batches as they
+        were trained; the validation loss is plain cross-entropy.
+    selected_epoch
+        The epoch chosen on validation, counted from one.
+    device, precision
+        What it ran on and in.
+    engine
+        What was on: determinism, compilation, CUDA graphs, processes, threads, where the store was.
+    sittings
+        The records the caller gave, one for each process that trained, with the epoch and the step it began
+        at and its number of threads. A run that was never cut off has one; a process that finds a finished run
+        adds none.
+    """
+
+    model: nn.Module
+    history: pd.DataFrame
+    selected_epoch: int
+    device: str
+    precision: str
+    engine: dict[str, Any]
+    sittings: list[dict[str, Any]]
+
+
+def train(
+    store: np.ndarray,
+    labels: np.ndarray,
+    *,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    parameters: Parameters,
+    checkpoint: Path,
+    fingerprint: str,
+    record: Mapping[str, Any] | None = None,
+    report: Callable[[str], None] = print,
+) -> Trained:
+    """Train the study's network, or finish a run that was cut off.
+
+    The order and the views of an epoch are functions of (seed, epoch, image), dropout of (seed, step): there
+    is no state of a generator to lose. What has been learnt is saved after each epoch and every
+    ``checkpoint_seconds``, so a run that was killed goes on as the run it would have been.
+
+    Parameters
+    ----------
+    store
+        uint8 of shape (N, H, W, 3).
+    labels
+        int64 of shape (N,), places in :data:`skinlesion.data.dataset.DX`.
+    train_rows, validation_rows
+        int64 rows of `store`; disjoint.
+    checkpoint
+        Folder of the resumable state.
+    fingerprint
+        Of the data; with the rows, the parameters and the code it says which run a state belongs to.
+    record
+        What is to be remembered of this process with what it trains: time, commit, hardware.
+    report
+        Is given one line an epoch.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is not finite or diverges, naming epoch and step; if the parts overlap, or the device is
+        not there.
+    TrainingInterrupted
+        After Ctrl-C or SIGTERM, with the state of the last step saved.
+    skinlesion.learning.checkpoints.CheckpointError
+        If the state on disk is damaged.
+    """
+    if np.intersect1d(train_rows, validation_rows).size:
+        raise TrainingError("training and validation share images: draw the split again (notebook 02)")
+    device = choose_device(parameters)
+    processors.keep_memory()
+    gpu = [device] if device.type == "cuda" else []
+    threads = _threads(processors.choose(parameters.threads))
+    with threads, determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
+        engine = Engine(store, labels, train_rows=train_rows, parameters=parameters, device=device)
+        run = _Run(engine, validation_rows, checkpoint, report if distributed.rank() == 0 else lambda line: None)
+        run.resume(checkpoints.identity(parameters, fingerprint, train_rows, validation_rows, labels), record)
+        while len(run.history) < parameters.epochs:
+            run.epoch()
+        return run.finish()
+
+
+class _Run:
+    """The epochs of one run, and their record on disk."""
+
+    def __init__(
+        self, engine: Engine, validation_rows: np.ndarray, folder: Path, report: Callable[[str], None]
+    ) -> None:
+        self.engine, self.rows, self.folder, self.report = engine, validation_rows, folder, report
+        self.parameters = engine.parameters
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {"epoch": 0, "value": -math.inf, "weights": None}
+        self.sittings: list[dict[str, Any]] = []
+        self.partial: dict[str, Any] = {}
+        self.identity: dict[str, str] = {}
+        self.saved = time.monotonic()
+
+    def resume(self, identity: dict[str, str], record: Mapping[str, Any] | None) -> None:
+        """Take up the state on disk, if it is this run's."""
+        self.identity = identity
+        state = checkpoints.load(self.folder, identity, self.report)
+        if state:
+            self._take_threads(state["threads"])
+            self.engine.load_state(state)
+            self.history, self.best, self.sittings = state["history"], state["best"], state["sittings"]
+            self.partial = state["partial"]
+            within = f", step {len(self.partial['steps'])}" if self.partial else ""
+            self.report(f"resumed after epoch {len(self.history)} of {self.parameters.epochs}{within}")
+        if len(self.history) < self.parameters.epochs:
+            begun = {"first_epoch": len(self.history) + 1, "first_step": len(self.partial.get("steps", ())) + 1}
+            self.sittings = [*self.sittings, {**begun, "threads": torch.get_num_threads(), **(record or {})}]
+
+    def _take_threads(self, before: int) -> None:
+        """Go on with as many threads as before, since they decide the last bits; say so where that cannot be."""
+        now = torch.get_num_threads()
+        if now == before or self.engine.device.type != "cpu":
+            return
+        if self.parameters.threads == "auto" and before <= processors.usable():
+            torch.set_num_threads(before)
+            self.report(f"going on with {before} threads, as before: `threads` decides the last bits of a result")
+        else:
+            reason = (
+                "`threads` says so" if self.parameters.threads != "auto" else f"{processors.usable()} cores are here"
+            )
+            self.report(
+                f"going on with {now} instead of {before} threads, since {reason}: the result will not be to the bit "
+                "that of a run which was never cut off"
+            )
+
+    def epoch(self) -> None:
+        """Train, validate and save one epoch, or what is left of it."""
+        epoch = len(self.history)
+        start = time.perf_counter()
+        neighbours = processors.Neighbours()
+        drawn, parts = self.engine.draw(epoch)
+        if not parts:
+            raise TrainingError(f"{len(drawn.rows)} training images are too few to make a batch")
+        steps = torch.zeros(len(parts), 2, device=self.engine.device)
+        first = len(self.partial["steps"]) if self.partial else 0
+        before = self.partial["seconds"] if self.partial else 0.0
+        if first:
+            steps[:first] = self.partial["steps"].to(steps.device)
+        every = 1 if self.engine.device.type == "cpu" else WINDOW
+        bar = tqdm(total=len(parts), initial=first, desc=f"epoch {epoch + 1}", unit="batch", leave=False)
+        with _interruptions() as interrupted, bar:
+            for number, outcome in enumerate(self.engine.run(drawn, parts, epoch=epoch, first=first), first):
+                steps[number] = outcome
+                bar.update()
+                done = number + 1
+                if done % every == 0:
+                    self._check(epoch, steps[:done])
+                if interrupted() or time.monotonic() - self.saved >= self.parameters.checkpoint_seconds:
+                    self._check(epoch, steps[:done])
+                    spent = before + time.perf_counter() - start
+                    self._save(partial={"steps": steps[:done].cpu(), "seconds": spent})
+                if interrupted():
+                    raise TrainingInterrupted(
+                        f"interrupted in epoch {epoch + 1} after step {done} of {len(parts)}: the state is saved, "
+                        "run again to go on"
+                    )
+        losses_and_hits = self._check(epoch, steps)
+        trained = before + time.perf_counter() - start
+        sizes = np.array([part.stop - part.start for part in parts])
+        row: dict[str, float] = {
+            "epoch": epoch + 1,
+            "train_loss": float(losses_and_hits[:, 0] @ sizes / sizes.sum()),
+            "train_accuracy": float(losses_and_hits[:, 1].sum() / sizes.sum()),
+            **self._validate(),
+            "learning_rate": learning_rate(
+                self.parameters, step=(epoch + 1) * len(parts) - 1, steps_per_epoch=len(parts)
+            ),
+            "seconds": before + time.perf_counter() - start,
+            "images_per_second": float(sizes.sum() / trained),
+        }
+        self.history.append(row)
+        value = _score(row, self.parameters)
+        if value > self.best["value"] or self.parameters.selection == "last":
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.engine.scored.state_dict().items()}
+            self.best = {"epoch": epoch + 1, "value": value, "weights": weights}
+        self._save(partial={})
+        self.report(_line(self.history, self.parameters.epochs))
+        if self.engine.device.type == "cpu" and processors.crowded(torch.get_num_threads(), neighbours.cores()):
+            self.report(
+                f"other processes kept {neighbours.cores():.1f} cores busy, and {torch.get_num_threads()} threads that "
+                "wait for each other are then slower than fewer. Nothing is lost if this run is stopped (Ctrl-C) and "
+                "gone on with when the machine is quiet; `threads: 1` is least disturbed"
+            )
+
+    def finish(self) -> Trained:
+        """Return the selected epoch."""
+        model = self.engine.model
+        model.load_state_dict(self.best["weights"])
+        return Trained(
+            model=model.eval(),
+            history=pd.DataFrame(self.history),
+            selected_epoch=self.best["epoch"],
+            device=self.engine.device.type,
+            precision=str(self.engine.precision).removeprefix("torch."),
+            engine=self.engine.describe(),
+            sittings=self.sittings,
+        )
+
+    def _save(self, partial: dict[str, Any]) -> None:
+        self.partial = partial
+        if distributed.rank() == 0:
+            checkpoints.save(
+                self.folder,
+                self.identity,
+                **self.engine.state(),
+                history=self.history,
+                best=self.best,
+                sittings=self.sittings,
+                threads=torch.get_num_threads(),
+                partial=partial,
+            )
+        self.saved = time.monotonic()
+
+    def _check(self, epoch: int, steps: Tensor) -> np.ndarray:
+        """Return loss and hits of the steps, float64 of shape (steps, 2), or stop the run."""
+        found = steps.cpu().double().numpy()
+        bad = np.flatnonzero(~np.isfinite(found[:, 0]))
+        limit = DIVERGED * math.log(len(DX))
+        if bad.size:
+            fault, step = f"the training loss is {found[bad[0], 0]}", bad[0] + 1
+        elif len(found) >= WINDOW and found[-WINDOW:, 0].mean() > limit:
+            fault, step = f"the training loss has stayed above {limit:.1f} for {WINDOW} steps", len(found)
+        else:
+            return found
+        raise TrainingError(
+            f"{fault} in epoch {epoch + 1}, step {step}: the run stopped. The last state before it is kept; a "
+            "smaller `learning_rate` or `precision: float32` may help"
+        )
+
+    def _validate(self) -> dict[str, float]:
+        model = self.engine.scored
+        rows = distributed.share(self.rows)
+        scores = distributed.gather(logits(model, self.engine.source, rows), len(self.rows))
+        wanted = torch.from_numpy(self.engine.labels[self.rows])
+        hit = scores.argmax(1) == wanted
+        recalls = [hit[wanted == k].float().mean() for k in wanted.unique()]
+        return {
+            "validation_loss": float(functional.cross_entropy(scores, wanted)),
+            "validation_accuracy": float(hit.float().mean()),
+            "validation_balanced_accuracy": float(torch.stack(recalls).mean()),
+        }
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Have torch compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[Callable[[], bool]]:
+    """Hold back Ctrl-C and SIGTERM until a step is over; yield a function that says whether one came in.
+
+    The second one is not held back. Where signals are not ours to handle (another thread, several processes)
+    they act as usual, and the state is that of the last save.
+    """
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        restore()
+
+    if threading.current_thread() is threading.main_thread() and not distributed.active():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        restore()
+
+
+def _score(row: dict[str, float], parameters: Parameters) -> float:
+    if parameters.selection == "last":
+        return row["epoch"]
+    return row[f"validation_{parameters.selection}"] * (-1 if parameters.selection == "loss" else 1)
+
+
+def _line(history: list[dict[str, float]], epochs: int) -> str:
+    row = history[-1]
+    left = (epochs - row["epoch"]) * float(np.mean([each["seconds"] for each in history]))
+    return (
+        f"epoch {row['epoch']:>3.0f}/{epochs}  "
+        f"train: loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}  "
+        f"validation: loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.3f}  "
+        f"lr {row['learning_rate']:.3g}  {row['images_per_second']:.0f} images/s  "
+        f"{row['seconds']:.0f} s, {left:.0f} s left"
+    )

@@ -1,0 +1,135 @@
+"""The card of a released model: what it is, made from what, how good, on whom it fails, and what it is not for.
+
+Source of the headings: M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from skinlesion import files
+from skinlesion.data.dataset import DX_NAMES
+from skinlesion.reporting import tables
+
+NAME = "MODEL_CARD.md"
+
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "mcc", "loss")
+PER_CLASS = ("recall", "precision", "f1", "auc")
+GROUPS = {"sex": "sex", "age_band": "age in years", "localization": "place", "dataset": "source", "dx_type": "proof"}
+SUBGROUP_SCORES = ("accuracy", "melanoma_sensitivity")
+
+
+def text(run: Path) -> str:
+    """Return the card of a run's model, as Markdown, from the files of the run.
+
+    Parameters
+    ----------
+    run
+        Its folder, with manifest.json, metrics.json and errors.json.
+    """
+    manifest, metrics, errors = (
+        json.loads((run / f"{name}.json").read_text(encoding="utf-8")) for name in ("manifest", "metrics", "errors")
+    )
+    chosen, test = manifest["parameters"], metrics["test"]
+    hardware = " and ".join(dict.fromkeys(each["environment"]["hardware"] for each in manifest["sittings"]))
+    headline = pd.DataFrame(
+        [{"score": tables.heading(name), "test part": tables.interval(**test["headline"][name])} for name in HEADLINE]
+    )
+    classes = pd.DataFrame(
+        [
+            {"diagnosis": f"{dx}, {name}", "images": metrics["test_per_class"][dx]["recall"]["support"]}
+            | {tables.heading(score): _interval(metrics["test_per_class"][dx][score]) for score in PER_CLASS}
+            for dx, name in DX_NAMES.items()
+        ]
+    )
+    error = {name: found["ece_fixed"]["value"] for name, found in metrics["test_calibration"].items()}
+    findings = "\n".join(f"- {sentence}" for sentence in errors["findings"])
+    return f"""---
+license: cc-by-nc-4.0
+library_name: torchvision
+tags: [dermoscopy, ham10000, image-classification]
+---
+
+# {chosen["backbone"]} on HAM10000, split by {chosen["split_by"]}, seed {chosen["seed"]}
+
+**For research, never for a diagnosis.** No medical device; not tested on patients; it misses melanomas, as the tables
+below say.
+
+## What it is
+
+A {chosen["backbone"]} for seven diagnoses, from dermoscopic images of {chosen["image_size"]}×{chosen["image_size"]}
+pixels ({chosen["resize"]}), trained as study `{chosen["study"]}` says (parameters/{chosen["study"]}.yaml): Adam,
+learning rate {chosen["learning_rate"]}, batches of {chosen["batch_size"]}, {chosen["epochs"]} epochs, of which epoch
+{manifest["selected_epoch"]} is kept (best validation {chosen["selection"]}). It started from {manifest["weights"]}.
+Trained in {manifest["training_seconds"] / 60:.0f} minutes on {hardware}, in {manifest["precision"]}.
+
+    PYTHONPATH=lib python -m skinlesion predict {files.shown(run)}/model.safetensors PHOTOGRAPH.jpg
+
+gives seven probabilities a JPEG. `model.safetensors` holds the weights, and in its metadata what is needed to feed
+them.
+
+## Data and licence
+
+{manifest["data"]["title"]} (P. Tschandl, C. Rosendahl, H. Kittler, Sci. Data 5, 180161 (2018)), licensed CC BY-NC 4.0;
+the weights are released under the same terms. No lesion is on both sides of the split (`split.csv`).
+
+## How good it is
+
+{test["images"]:,} test images of {test["lesions"]:,} lesions, one seed; in brackets 95% intervals,
+{metrics["bootstrap"]["draws"]:,} draws of lesions. Always naming the largest class gives an accuracy of
+{metrics["test_majority_accuracy"]:.3f}.
+
+{tables.markdown(headline)}
+
+{tables.markdown(classes)}
+
+## On whom it fails
+
+Groups with too few images have a dash.
+
+{tables.markdown(_groups(errors))}
+
+## What the error analysis found
+
+{findings}
+
+## Limits
+
+- One collection, from clinics in Austria and Australia, which does not record the colour of the skin; other clinics,
+  cameras and skins were not seen. The study `transfer` measures what a source that was not seen does to a network of
+  reduced size.
+- It knows seven diagnoses and must name one of them for any picture, a picture of something else included.
+- Confidence is not calibrated: the expected calibration error is {error["before"]:.3f}; temperature
+  {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}.
+- Its epoch was selected by {chosen["selection"]}, in which the rare diagnoses hardly count.
+"""
+
+
+def write(run: Path) -> Path:
+    """Write the card beside the model."""
+    files.write_text(run / NAME, text(run))
+    return run / NAME
+
+
+def _groups(errors: dict) -> pd.DataFrame:
+    rows = pd.DataFrame(errors["subgroups"])
+    rows = rows[rows.column.isin(GROUPS)]
+    cells = {
+        (row.column, row.group, row.score): tables.interval(row.value, row.low, row.high, digits=2)
+        for row in rows.itertuples()
+    }
+    facts = rows.drop_duplicates(["column", "group"])
+    return pd.DataFrame(
+        [
+            {"group": f"{GROUPS[row.column]}: {row.group}", "images": row.images}
+            | {tables.heading(score): cells.get((row.column, row.group, score), "–") for score in SUBGROUP_SCORES}
+            for row in facts.itertuples()
+        ]
+    )
+
+
+def _interval(score: dict) -> str:
+    return tables.interval(*(score[key] for key in ("value", "low", "high")), digits=2)

@@ -1,0 +1,120 @@
+"""A published run made again, and how close it came: bit-identical, within the interval, or different."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from skinlesion import files
+from skinlesion.parameters import Parameters
+from skinlesion.reporting import pages
+from skinlesion.scoring import evaluation, predictions
+
+FOLDER = "reports/reproduced"
+"""Where runs that are made again lie, beside those they are compared with."""
+
+NOTEBOOKS = ("02_preprocessing", "03_training")
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "loss")
+IDENTICAL, WITHIN, DIFFERENT = "bit-identical", "within the interval", "different"
+IGNORED = ("output", "cache", "data", "galleries", "cell_timeout_minutes", "checkpoint_seconds")
+
+
+class ReproductionError(ValueError):
+    """There is nothing to compare with."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of a second run.
+
+    Attributes
+    ----------
+    verdict
+        One of bit-identical, within the interval, different.
+    scores
+        Test scores: published, low, high (its 95% interval), again, within.
+    differs
+        What was not the same about the two runs, in words.
+    """
+
+    verdict: str
+    scores: pd.DataFrame
+    differs: list[str]
+
+
+def reproduce(parameters: Parameters) -> Reproduction:
+    """Draw the split again, train again, and compare with the published run of this study and seed.
+
+    What was begun before goes on where it stopped.
+
+    Raises
+    ------
+    ReproductionError
+        If the run was not published.
+    """
+    published = parameters.run_folder
+    _require(published)
+    again = parameters.model_copy(update={"output": FOLDER, "galleries": False})
+    for name in NOTEBOOKS:
+        pages.make(files.ROOT / "notebooks" / f"{name}.ipynb", again, again.run_folder / f"{name}.html")
+    return compare(published, again.run_folder)
+
+
+def compare(published: Path, again: Path) -> Reproduction:
+    """Compare two runs of one study and seed.
+
+    Parameters
+    ----------
+    published, again
+        Their folders.
+    """
+    _require(published)
+    headline = json.loads((published / "metrics.json").read_text(encoding="utf-8"))["test"]["headline"]
+    tables = [pd.read_csv(folder / "predictions.csv") for folder in (published, again)]
+    labels, probabilities, _ = predictions.part(tables[1], "test")
+    scores = pd.DataFrame(headline).T.loc[list(SCORES)].rename(columns={"value": "published"})
+    scores["again"] = evaluation.headline(labels, probabilities).value
+    scores["within"] = scores.again.between(scores.low, scores.high)
+    splits = [pd.read_csv(folder / "split.csv") for folder in (published, again)]
+    differs = [] if splits[0].equals(splits[1]) else ["split: other images in some part"]
+    manifests = [json.loads((folder / "manifest.json").read_text(encoding="utf-8")) for folder in (published, again)]
+    differs += _differences(*(_facts(manifest) for manifest in manifests))
+    if tables[0].equals(tables[1]):
+        verdict = IDENTICAL
+    else:
+        verdict = WITHIN if scores.within.all() and splits[0].equals(splits[1]) else DIFFERENT
+    return Reproduction(verdict, scores, differs)
+
+
+def _require(published: Path) -> None:
+    missing = [
+        name for name in ("predictions.csv", "metrics.json", "manifest.json") if not (published / name).is_file()
+    ]
+    if missing:
+        raise ReproductionError(
+            f"{files.shown(published)} has no {' and no '.join(missing)}: there is no published run to compare with"
+        )
+
+
+def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
+    environment = manifest["sittings"][0]["environment"]
+    chosen = {key: value for key, value in manifest["parameters"].items() if key not in IGNORED}
+    packages = {name: environment["packages"].get(name) for name in ("torch", "torchvision", "numpy", "pillow")}
+    return {
+        **chosen,
+        "data": manifest["data"]["fingerprint"][:12],
+        "starting weights": manifest["weights"],
+        "hardware": environment["hardware"],
+        "precision used": manifest["precision"],
+        "threads": manifest["engine"]["threads"],
+        **packages,
+    }
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    keys = dict.fromkeys([*one, *other])
+    return [f"{key}: {one.get(key)} → {other.get(key)}" for key in keys if one.get(key) != other.get(key)]

@@ -1,0 +1,1 @@
+"""Tables, figures and pages, whatever they are of."""

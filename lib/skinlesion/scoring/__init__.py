@@ -1,0 +1,1 @@
+"""From predictions to scores and intervals: no images, no torch."""

@@ -1,0 +1,304 @@
+"""What a probability is good for: yes or no at a threshold, and sending the doubtful cases to somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.data.dataset import DX, MALIGNANT
+from skinlesion.scoring.evaluation import Bootstrap, interval
+
+QUESTIONS: dict[str, tuple[str, ...]] = {"melanoma": ("mel",), "malignant": MALIGNANT}
+"""Yes-or-no questions and the diagnoses that are a yes."""
+
+LEVELS = (0.9, 0.95)
+
+
+class DecisionError(ValueError):
+    """A question that the images cannot answer."""
+
+
+def question(labels: np.ndarray, probabilities: np.ndarray, yes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the truth of a yes-or-no question, bool (N,), and the score for yes, the summed probability (N,).
+
+    Raises
+    ------
+    DecisionError
+        If the answer is yes, or no, for every image.
+    """
+    places = [DX.index(dx) for dx in yes]
+    truth = np.isin(labels, places)
+    if truth.all() or not truth.any():
+        raise DecisionError(f"{'all' if truth.all() else 'no'} images are {' or '.join(yes)}: nothing to tell apart")
+    return truth, probabilities[:, places].sum(1)
+
+
+def rates(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what every threshold gives, from none called positive to all.
+
+    Parameters
+    ----------
+    weights
+        Shape (draws, N): how often each image counts; absent, once.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Thresholds (T,), descending from infinity; sensitivity, specificity and positive predictive value, each
+        (draws, T), or (T,) without weights. An image is called positive at or above the threshold. The predictive
+        value is one where nothing is called positive.
+    """
+    thresholds, positive, negative = _weights_by_score(truth, score, weights)
+    hit, false = (np.cumsum(np.pad(side[:, ::-1], ((0, 0), (1, 0))), axis=1) for side in (positive, negative))
+    with np.errstate(invalid="ignore"):
+        sensitivity, specificity = hit / hit[:, -1:], 1 - false / false[:, -1:]
+    called = hit + false
+    predictive = np.divide(hit, called, out=np.ones_like(hit), where=called > 0)
+    found = sensitivity, specificity, predictive
+    ends = np.r_[np.inf, thresholds[::-1]]
+    return (ends, *(rate[0] for rate in found)) if weights is None else (ends, *found)
+
+
+def operating_points(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Return the best sensitivity at 90% and 95% specificity, and the other way round, with 95% intervals.
+
+    The threshold is the best one for these very images: a description of the curve, not a rule to use.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns value, low, high.
+    """
+    _, *whole = rates(truth, score)
+    _, *drawn = rates(truth, score, bootstrap.weights())
+    rows = {}
+    for name, ask, given in (("sensitivity", 0, 1), ("specificity", 1, 0)):
+        for level in LEVELS:
+            other = "specificity" if name == "sensitivity" else "sensitivity"
+            row = f"{name} at {level:.0%} {other}"
+            rows[row] = [_best(whole[ask], whole[given], level), *interval(_best(drawn[ask], drawn[given], level))]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+
+
+def choose_threshold(
+    truth: np.ndarray, score: np.ndarray, *, sensitivity: float | None = None, specificity: float | None = None
+) -> float:
+    """Return the threshold that reaches a sensitivity (the highest one), or a specificity (the lowest one).
+
+    It is to be chosen on validation and used on the test part.
+
+    Raises
+    ------
+    DecisionError
+        If not exactly one of the two is given.
+    """
+    if (sensitivity is None) == (specificity is None):
+        raise DecisionError("give a sensitivity or a specificity to reach")
+    thresholds, found_sensitivity, found_specificity, _ = rates(truth, score)
+    if sensitivity is not None:
+        return float(thresholds[np.argmax(found_sensitivity >= sensitivity - 1e-12)])
+    return float(thresholds[np.flatnonzero(found_specificity >= (specificity or 0) - 1e-12)[-1]])
+
+
+def at_threshold(truth: np.ndarray, score: np.ndarray, threshold: float, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Return sensitivity, specificity and both predictive values at a threshold, with 95% intervals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows sensitivity, specificity, positive_predictive_value, negative_predictive_value; columns value, low,
+        high. A ratio without a denominator is NaN.
+    """
+    called = score >= threshold
+    cells = np.column_stack([truth & called, truth & ~called, ~truth & called, ~truth & ~called]).astype(float)
+    rows = {}
+    whole, drawn = cells.sum(0)[None], bootstrap.total(cells)
+    for name, hit, miss in (
+        ("sensitivity", 0, 1),
+        ("specificity", 3, 2),
+        ("positive_predictive_value", 0, 2),
+        ("negative_predictive_value", 3, 1),
+    ):
+        value, values = (_share(table[:, hit], table[:, miss]) for table in (whole, drawn))
+        rows[name] = [float(value[0]), *interval(values)]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+
+
+def bands(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap, *, points: int = 101) -> dict[str, pd.DataFrame]:
+    """Return the ROC and the precision–recall curve on a grid, each with a pointwise 95% band.
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+        ``roc`` (x: one minus specificity, value: sensitivity) and ``precision_recall`` (x: recall, value: the
+        precision at the highest threshold that reaches it); columns x, value, low, high.
+    """
+    grid = np.linspace(0, 1, points)
+    _, *whole = rates(truth, score, np.ones((1, len(truth))))
+    _, *drawn = rates(truth, score, bootstrap.weights())
+    tables = {}
+    for name, curve in (("roc", _roc_on), ("precision_recall", _precision_on)):
+        value, values = curve(grid, *whole)[0], curve(grid, *drawn)
+        low, high = np.nanpercentile(values, [2.5, 97.5], axis=0)
+        tables[name] = pd.DataFrame({"x": grid, "value": value, "low": low, "high": high})
+    return tables
+
+
+def risk_coverage(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return the error rate among the most confident images, for every share of them that is kept.
+
+    Source: El-Yaniv & Wiener, "On the Foundations of Noise-free Selective Classification" (2010).
+
+    Returns
+    -------
+    pandas.DataFrame
+        coverage (share kept, ascending to one) and risk (share of those that are wrong), one row a distinct
+        confidence.
+    """
+    confidence = probabilities.max(1)
+    order = np.argsort(-confidence, kind="stable")
+    wrong = (probabilities.argmax(1) != labels)[order]
+    ends = np.flatnonzero(np.r_[np.diff(confidence[order]) != 0, True])
+    kept = ends + 1
+    return pd.DataFrame({"coverage": kept / len(labels), "risk": np.cumsum(wrong)[ends] / kept})
+
+
+def referral(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    bootstrap: Bootstrap,
+    *,
+    fractions: Sequence[float] = (0.0, 0.1, 0.2, 0.3),
+) -> pd.DataFrame:
+    """Return the accuracy on what is left when the least certain images are referred to somebody else.
+
+    Returns
+    -------
+    pandas.DataFrame
+        referred (fraction aimed at), images (left), accuracy, low, high, malignant_referred (share of the
+        malignant images among those that are referred away).
+    """
+    confidence, hit = probabilities.max(1), probabilities.argmax(1) == labels
+    malignant = np.isin(labels, [DX.index(dx) for dx in MALIGNANT])
+    rows = []
+    for fraction in fractions:
+        kept = confidence >= np.quantile(confidence, fraction, method="higher")
+        sums = bootstrap.total(np.column_stack([kept & hit, kept]).astype(float))
+        low, high = interval(_share(sums[:, 0], sums[:, 1] - sums[:, 0]))
+        rows.append(
+            {
+                "referred": fraction,
+                "images": int(kept.sum()),
+                "accuracy": float(hit[kept].mean()),
+                "low": low,
+                "high": high,
+                "malignant_referred": float((malignant & ~kept).sum() / malignant.sum()) if malignant.any() else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How well a yes-or-no question is answered on the test part.
+
+    Attributes
+    ----------
+    points
+        From :func:`operating_points`.
+    chosen
+        One row a rule, such as ``90% sensitivity on validation``: the threshold chosen there, and what it gives on
+        the test part, from :func:`at_threshold`, in the columns ``<score>``, ``<score>_low`` and ``<score>_high``.
+    bands
+        From :func:`bands`.
+    """
+
+    points: pd.DataFrame
+    chosen: pd.DataFrame
+    bands: dict[str, pd.DataFrame]
+
+
+def answer(
+    validation: tuple[np.ndarray, np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray, np.ndarray],
+    yes: Sequence[str],
+    bootstrap: Bootstrap,
+) -> Answer:
+    """Ask a yes-or-no question: choose thresholds on validation, score them on the test part.
+
+    Parameters
+    ----------
+    validation, test
+        From :func:`skinlesion.scoring.predictions.part`.
+    yes
+        The diagnoses that are a yes.
+    bootstrap
+        Of the test part's lesions.
+    """
+    chooser, scored = (question(labels, probabilities, yes) for labels, probabilities, _ in (validation, test))
+    rows = {}
+    for score in ("sensitivity", "specificity"):
+        for level in LEVELS:
+            sought = (level, None) if score == "sensitivity" else (None, level)
+            threshold = choose_threshold(*chooser, sensitivity=sought[0], specificity=sought[1])
+            found = at_threshold(*scored, threshold, bootstrap)
+            row = {"threshold": threshold}
+            for name, values in found.iterrows():
+                row |= {str(name): values.value, f"{name}_low": values.low, f"{name}_high": values.high}
+            rows[f"{level:.0%} {score} on validation"] = row
+    chosen = pd.DataFrame.from_dict(rows, orient="index")
+    return Answer(operating_points(*scored, bootstrap), chosen, bands(*scored, bootstrap))
+
+
+def _weights_by_score(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct scores, ascending (T,), and the weight of true and of false images that have each.
+
+    Parameters
+    ----------
+    truth, score
+        bool and float, shape (N,).
+    weights
+        Shape (draws, N); absent, each image counts once.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Scores (T,); weights of the true and of the false, each (draws, T), one draw without `weights`.
+    """
+    weight = np.ones((1, len(truth))) if weights is None else weights
+    order = np.argsort(score, kind="stable")
+    ordered, sorted_weight = score[order], weight[:, order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    positive, negative = (
+        np.add.reduceat(sorted_weight * side, starts, axis=1) for side in (truth[order], ~truth[order])
+    )
+    return ordered[starts], positive, negative
+
+
+def _best(asked: np.ndarray, given: np.ndarray, level: float) -> np.ndarray:
+    """Return the best of one rate over the thresholds at which the other reaches a level."""
+    best = np.where(given >= level - 1e-12, asked, 0).max(-1)
+    return np.where(np.isnan(asked).any(-1) | np.isnan(given).any(-1), np.nan, best)
+
+
+def _share(hit: np.ndarray, miss: np.ndarray) -> np.ndarray:
+    total = hit + miss
+    return np.divide(hit, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+
+
+def _roc_on(grid: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, predictive: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(grid, 1 - spec, sens) for sens, spec in zip(sensitivity, specificity, strict=True)])
+
+
+def _precision_on(
+    grid: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, predictive: np.ndarray
+) -> np.ndarray:
+    first = [np.searchsorted(sens, grid - 1e-12) for sens in sensitivity]
+    return np.stack([value[np.minimum(at, len(value) - 1)] for value, at in zip(predictive, first, strict=True)])

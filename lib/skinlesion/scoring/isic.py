@@ -1,0 +1,78 @@
+"""The ISIC challenge's format of predictions, and its scores, so that other people's scorers can be used.
+
+Source: ISIC 2018 challenge, task 3 (N. Codella et al., arXiv:1902.03368); the official scorer is the Python package
+``isic-challenge-scoring``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.data.dataset import DX
+from skinlesion.scoring import evaluation
+
+CATEGORIES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+"""The challenge's columns, in its order."""
+
+WITHOUT_WEIGHT = ("ISIC_0035068",)
+"""Images of the challenge's test set that its scorer leaves out."""
+
+
+class IsicError(ValueError):
+    """Predictions and truth are not of the same images."""
+
+
+def submission(table: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions as the challenge wants them: image, and the probability of each category.
+
+    Parameters
+    ----------
+    table
+        image_id (or image), and the probabilities ``p_akiec`` … ``p_vasc``.
+    """
+    images = table["image_id" if "image_id" in table else "image"]
+    columns = {category: table[f"p_{category.lower()}"] for category in CATEGORIES}
+    return pd.DataFrame({"image": images, **columns}).reset_index(drop=True)
+
+
+def truth(table: pd.DataFrame) -> pd.DataFrame:
+    """Return diagnoses as the challenge publishes them: image, and a one in the column of its category.
+
+    Parameters
+    ----------
+    table
+        image_id and dx.
+    """
+    columns = {category: (table.dx == category.lower()).astype(float) for category in CATEGORIES}
+    return pd.DataFrame({"image": table.image_id, **columns}).reset_index(drop=True)
+
+
+def scores(truth: pd.DataFrame, submission: pd.DataFrame) -> dict[str, float]:
+    """Score a submission with this library's own scores, in the challenge's names.
+
+    Returns
+    -------
+    dict
+        balanced_accuracy (the challenge's goal); the areas under the ROC curve ``auc_MEL`` …; the average precisions
+        ``ap_MEL`` ….
+
+    Raises
+    ------
+    IsicError
+        If the two tables are not of the same images.
+    """
+    expected, given = (table.set_index("image") for table in (truth, submission))
+    if set(expected.index) != set(given.index) or not given.index.is_unique:
+        raise IsicError("the submission must have every image of the truth, each once, and no other")
+    kept = expected.index.difference(WITHOUT_WEIGHT)
+    ours = [dx.upper() for dx in DX]
+    labels = expected.loc[kept, ours].to_numpy().argmax(1)
+    probabilities = given.loc[kept, ours].to_numpy()
+    found = {"balanced_accuracy": float(evaluation.headline(labels, probabilities).value["balanced_accuracy"])}
+    for name, values in (
+        ("auc", evaluation.one_vs_rest_auc(labels, probabilities)),
+        ("ap", evaluation.average_precision(labels, probabilities)),
+    ):
+        found |= {f"{name}_{dx.upper()}": float(value) for dx, value in zip(DX, np.asarray(values), strict=True)}
+    return found

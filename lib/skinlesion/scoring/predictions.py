@@ -1,0 +1,84 @@
+"""The seven probabilities of every validation and test image: all that evaluation needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from skinlesion.data.dataset import DX
+from skinlesion.learning import batches, engine
+
+COLUMNS = [f"p_{dx}" for dx in DX]
+"""Names of the probability columns, in the order of :data:`skinlesion.data.dataset.DX`."""
+
+
+class PredictionsError(ValueError):
+    """The table of predictions cannot be scored; the message names the row and the fault."""
+
+
+def predict(
+    model: nn.Module,
+    store: np.ndarray,
+    *,
+    metadata: pd.DataFrame,
+    split: pd.DataFrame,
+    parts: tuple[str, ...] = ("validation", "test"),
+) -> pd.DataFrame:
+    """Return the model's probabilities for the images of some parts of the split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        image_id, lesion_id, part, dx, and the softmax probabilities ``p_akiec`` … ``p_vasc``, in the
+        table's order; computed without augmentation in float32.
+    """
+    rows = np.flatnonzero(split.part.isin(parts).to_numpy())
+    source = batches.open_source(store, next(model.parameters()).device)
+    scores = engine.logits(model, source, rows)
+    table = split.iloc[rows].reset_index(drop=True)
+    table.insert(3, "dx", metadata.dx.iloc[rows].to_numpy())
+    table[COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()
+    return table
+
+
+def check(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` if it can be scored.
+
+    Raises
+    ------
+    PredictionsError
+        If a column is missing, an image occurs twice, a diagnosis is unknown, or the probabilities of a
+        row are not between zero and one with sum one (± 0.0001).
+    """
+    missing = [name for name in ["image_id", "lesion_id", "part", "dx", *COLUMNS] if name not in table]
+    if missing:
+        raise PredictionsError(f"predictions lack the column(s) {', '.join(missing)}")
+    probability = table[COLUMNS].to_numpy()
+    faults = {
+        "occurs twice": table.image_id.duplicated().to_numpy(),
+        "has an unknown diagnosis": ~table.dx.isin(DX).to_numpy(),
+        "has a probability that is not between 0 and 1": ~((probability >= 0) & (probability <= 1)).all(1),
+        "has probabilities that do not sum to one": np.abs(probability.sum(1) - 1) > 1e-4,
+    }
+    for fault, at in faults.items():
+        if at.any():
+            row = int(np.argmax(at))
+            raise PredictionsError(f"predictions, line {row + 2}: image {table.image_id.iloc[row]} {fault}")
+    return table
+
+
+def part(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels (N,), probabilities (N, 7) and lesion ids (N,) of one part.
+
+    Raises
+    ------
+    PredictionsError
+        If the part has no image.
+    """
+    rows = check(table)[table.part == name]
+    if rows.empty:
+        raise PredictionsError(f"predictions have no {name} image")
+    labels = rows.dx.map(DX.index).to_numpy(dtype=np.int64)
+    return labels, rows[COLUMNS].to_numpy(), rows.lesion_id.to_numpy()

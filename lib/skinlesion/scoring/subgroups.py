@@ -1,0 +1,207 @@
+"""On whom a model fails: scores of groups of images, and the gaps between them, corrected for many looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from skinlesion.data.dataset import DX, MALIGNANT
+from skinlesion.scoring import evaluation
+from skinlesion.scoring.evaluation import Bootstrap
+
+SMALLEST = 20
+"""Fewest images (or, for a rate over some of them, fewest of those) for which a score is stated."""
+
+SCORES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "loss",
+    "melanoma_sensitivity",
+    "malignant_sensitivity",
+    "malignant_specificity",
+)
+"""Malignant sensitivity and specificity: a malignant image called malignant, a benign one called benign, whichever
+of the diagnoses of that kind it is called."""
+
+
+def age_bands(age: pd.Series) -> pd.Series:
+    """Put ages in years into bands of twenty years, and a missing age into ``unknown``."""
+    edges = [-1, 19, 39, 59, 79, 200]
+    names = ["0-19", "20-39", "40-59", "60-79", "80+"]
+    return pd.cut(age, edges, labels=names).cat.add_categories("unknown").fillna("unknown")
+
+
+def size_bands(area: pd.Series) -> pd.Series:
+    """Put the share of the frame that a lesion covers into quarters of the images, a missing one into ``unknown``."""
+    names = ["smallest quarter", "second", "third", "largest quarter"]
+    if area.notna().sum() < len(names):
+        return pd.Series("unknown", index=area.index)
+    ranked = pd.qcut(area.rank(method="first"), 4, labels=names)
+    return ranked.cat.add_categories("unknown").fillna("unknown")
+
+
+def scores(
+    cases: pd.DataFrame,
+    probabilities: np.ndarray,
+    *,
+    columns: Sequence[str | tuple[str, str]],
+    bootstrap: Bootstrap,
+) -> pd.DataFrame:
+    """Score every group of images, with intervals and the gap to all other images.
+
+    Parameters
+    ----------
+    cases
+        Rows of one part with dx, lesion_id and the `columns` to group by; a missing value is no group.
+    probabilities
+        Shape (N, 7), in the order of the rows.
+    columns
+        A column, or two of which every pair of values is a group.
+    bootstrap
+        Draws of the lesions of these rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a group and score: column, group, score, images, lesions, counted (images the score is over),
+        value, low, high (95% percentile interval), gap (to the images of the same column outside the group),
+        gap_low, gap_high, p (two-sided, from the gap and its standard error over the draws) and p_holm (S. Holm,
+        Scand. J. Stat. 6, 65 (1979): over all groups of the score). Where fewer than 20 images are counted in or
+        outside the group there is no value. A group that is all right, or all wrong, varies in no draw: its interval is
+        then the exact one of Clopper and Pearson over its lesions, and its gap is not tested.
+    """
+    labels = cases.dx.map(DX.index).to_numpy(dtype=np.int64)
+    losses = evaluation.log_losses(labels, probabilities)
+    rows = []
+    for column in columns:
+        keys = [column] if isinstance(column, str) else list(column)
+        values = cases[keys].astype("object").agg(" × ".join, axis=1) if len(keys) > 1 else cases[keys[0]]
+        for name in _names(values):
+            at = (values == name).to_numpy()
+            facts = {
+                "column": " × ".join(keys),
+                "group": str(name),
+                "images": int(at.sum()),
+                "lesions": cases.lesion_id[at].nunique(),
+            }
+            inside, outside = (
+                _scores(labels, probabilities, losses, which, bootstrap)
+                for which in (at, ~at & values.notna().to_numpy())
+            )
+            rows += [
+                {**facts, "score": score, **_compared(inside[score], outside[score], facts["lesions"])}
+                for score in SCORES
+            ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    for score in SCORES:
+        at = (table.score == score) & table.p.notna()
+        table.loc[at, "p_holm"] = holm(table.p[at].to_numpy())
+    return table
+
+
+COLUMNS = [
+    "column",
+    "group",
+    "score",
+    "images",
+    "lesions",
+    "counted",
+    "value",
+    "low",
+    "high",
+    "gap",
+    "gap_low",
+    "gap_high",
+    "p",
+    "p_holm",
+]
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Return p-values corrected by Holm's step-down method: the chance of any false alarm is then the level."""
+    order = np.argsort(p)
+    factors = len(p) - np.arange(len(p))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return corrected
+
+
+def consistency(cases: pd.DataFrame, probabilities: np.ndarray) -> dict[str, float]:
+    """Say how often images of one lesion get different predictions.
+
+    Returns
+    -------
+    dict
+        lesions (with several images), images (of those), inconsistent (lesions whose images are given more than one
+        diagnosis), torn (lesions of which some images are right and some wrong).
+    """
+    table = pd.DataFrame({"lesion_id": cases.lesion_id.to_numpy(), "predicted": probabilities.argmax(1)})
+    table["right"] = table.predicted == cases.dx.map(DX.index).to_numpy()
+    groups = table.groupby("lesion_id")
+    several = groups.size() > 1
+    return {
+        "lesions": int(several.sum()),
+        "images": int(groups.size()[several].sum()),
+        "inconsistent": int((groups.predicted.nunique()[several] > 1).sum()),
+        "torn": int((groups.right.nunique()[several] > 1).sum()),
+    }
+
+
+def _names(values: pd.Series) -> list[object]:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return [name for name in values.cat.categories if (values == name).any()]
+    return sorted(set(values.dropna()))
+
+
+def _scores(
+    labels: np.ndarray, probabilities: np.ndarray, losses: np.ndarray, at: np.ndarray, bootstrap: Bootstrap
+) -> dict[str, tuple[int, float, np.ndarray]]:
+    """Return how many images each score counts, its value, and its draws."""
+    malignant = [DX.index(dx) for dx in MALIGNANT]
+    cells = np.zeros((len(labels), len(DX) ** 2))
+    cells[np.flatnonzero(at), (labels * len(DX) + probabilities.argmax(1))[at]] = 1
+    extra = np.column_stack([np.where(at, losses, 0), at])
+    sums = bootstrap.total(np.column_stack([cells, extra]))
+    whole = np.vstack([np.concatenate([cells, extra], axis=1).sum(0), sums])  # the sample first, then its draws
+    confusions = whole[:, :-2].reshape(-1, len(DX), len(DX))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = evaluation.headline_from(confusions)
+        found["loss"] = whole[:, -2] / whole[:, -1]
+        truth = confusions.sum(-1)
+        called = confusions[..., malignant].sum(-1)  # of each true class, those called malignant
+        mel = DX.index("mel")
+        benign = [k for k in range(len(DX)) if k not in malignant]
+        found["melanoma_sensitivity"] = confusions[:, mel, mel] / truth[:, mel]
+        found["malignant_sensitivity"] = called[:, malignant].sum(-1) / truth[:, malignant].sum(-1)
+        found["malignant_specificity"] = 1 - called[:, benign].sum(-1) / truth[:, benign].sum(-1)
+    counted = dict.fromkeys(SCORES, int(at.sum()))
+    counted["melanoma_sensitivity"] = int(truth[0, mel])
+    counted["malignant_sensitivity"] = int(truth[0, malignant].sum())
+    counted["malignant_specificity"] = int(truth[0, benign].sum())
+    return {score: (counted[score], float(found[score][0]), found[score][1:]) for score in SCORES}
+
+
+def _compared(
+    inside: tuple[int, float, np.ndarray], outside: tuple[int, float, np.ndarray], lesions: int
+) -> dict[str, float]:
+    counted, value, draws = inside
+    row: dict[str, float] = {"counted": counted}
+    if counted < SMALLEST:
+        return row
+    low, high = evaluation.interval(draws)
+    same = low == high and value in (0, 1)
+    if same:
+        exact = stats.binomtest(round(value * min(lesions, counted)), min(lesions, counted)).proportion_ci()
+        low, high = exact.low, exact.high
+    row |= {"value": value, "low": low, "high": high}
+    if outside[0] < SMALLEST or same:
+        return row
+    gaps = draws - outside[2]
+    low, high = evaluation.interval(gaps)
+    gap, error = value - outside[1], np.nanstd(gaps)
+    p = 2 * stats.norm.sf(abs(gap) / error) if error > 0 else float(gap == 0)
+    return row | {"gap": gap, "gap_low": low, "gap_high": high, "p": float(p)}

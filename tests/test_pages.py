@@ -1,0 +1,115 @@
+import re
+
+import nbformat
+import pytest
+
+from skinlesion import files, parameters
+from skinlesion.reporting import pages
+
+PARAMETERS = 'study = "demo"\nseed = 0'
+
+
+def notebook(*cells):
+    made = nbformat.v4.new_notebook()
+    made.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    made.cells = [nbformat.v4.new_markdown_cell("# A title\n\nWords."), nbformat.v4.new_code_cell(PARAMETERS)]
+    made.cells[1].metadata["tags"] = ["parameters"]
+    made.cells += [
+        nbformat.v4.new_markdown_cell(cell[3:]) if cell.startswith("md ") else nbformat.v4.new_code_cell(cell)
+        for cell in cells
+    ]
+    return made
+
+
+def write(path, *cells):
+    nbformat.write(notebook(*cells), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    cells = (
+        "md ## First question",
+        "import sys\nprint('one')\nprint('two', flush=True)\nprint('three')",
+        "md ## Second question",
+        "from IPython.display import HTML\nHTML('<p class=\"synthetic\">SYNTHETIC DATA</p>')",
+    )
+    source = write(folder / "04_evaluation.ipynb", *cells)
+    pages.make(source, parameters.load("demo"), folder / "04_evaluation.html")
+    assert sorted(path.name for path in folder.iterdir()) == ["04_evaluation.html", "04_evaluation.ipynb"]
+    return (folder / "04_evaluation.html").read_text()
+
+
+def test_a_page_opens_offline(page):
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
+    assert "@import" not in page
+    assert "<script src" not in page
+
+
+def test_a_page_has_contents_folded_code_and_its_siblings(page):
+    assert re.findall(r'<li><a href="#[^"]+">(\w+ question)</a>', page) == ["First question", "Second question"]
+    assert '<details class="code"><summary>Code</summary>' in page
+    assert '<a aria-current="page" href="04_evaluation.html">' in page
+    assert '<a href="05_error_analysis.html">' in page
+    assert "Run by papermill in" in page
+
+
+def test_a_page_of_synthetic_data_says_so_once_at_the_very_top(page):
+    assert page.count('<p class="synthetic"') == 1
+    assert page.index('<p class="synthetic"') < page.index("<nav") < page.index("<main")
+
+
+def test_a_page_holds_no_path_of_the_machine_it_was_made_on(page):
+    assert str(files.ROOT) not in page
+
+
+def test_what_is_printed_stays_together(page):
+    assert "one\ntwo\nthree" in page
+
+
+def test_a_failing_cell_is_named_and_leaves_the_notebook_but_no_page(tiny, tmp_path):
+    source = write(tmp_path / "04_evaluation.ipynb", "1 / 0")
+    output = tmp_path / "out" / "04_evaluation.html"
+    message = r"04_evaluation.ipynb failed in cell 3 .*ZeroDivisionError: division by zero\n.*partial\.ipynb"
+    with pytest.raises(pages.ReportError, match=message):
+        pages.make(source, tiny, output)
+    assert [path.name for path in output.parent.iterdir()] == ["04_evaluation.partial.ipynb"]
+
+
+def test_an_old_page_survives_a_failing_run(tiny, tmp_path):
+    output = tmp_path / "04_evaluation.html"
+    output.write_text("old")
+    with pytest.raises(pages.ReportError):
+        pages.make(write(tmp_path / "04_evaluation.ipynb", "1 / 0"), tiny, output)
+    assert output.read_text() == "old"
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")  # the schema admits whole minutes
+def test_a_cell_that_never_ends_is_stopped(tiny, tmp_path, monkeypatch):
+    source = write(tmp_path / "04_evaluation.ipynb", "import time\ntime.sleep(600)")
+    hasty = tiny.model_construct(**{**tiny.model_dump(), "cell_timeout_minutes": 0.05})
+    with pytest.raises(pages.ReportError, match=r"did not finish: .*[Tt]imeout"):
+        pages.make(source, hasty, tmp_path / "04_evaluation.html")
+
+
+def test_the_index_lists_every_run_with_its_numbers(tmp_path):
+    run = tmp_path / "demo" / "seed-0"
+    score = {"value": 0.81234, "low": 0.7, "high": 0.9}
+    headline = {"headline": dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "loss"), score)}
+    files.write_json(run / "metrics.json", {"test": headline})
+    files.write_json(run / "manifest.json", {"data": {"title": "SYNTHETIC sample", "synthetic": True}})
+    files.write_text(run / "04_evaluation.html", "")
+    (tmp_path / "paper" / "seed-1").mkdir(parents=True)
+    page = pages.index(tmp_path).read_text()
+    assert "0.812 (0.700–0.900)" in page
+    assert '<a href="demo/seed-0/04_evaluation.html">Evaluation</a>' in page
+    assert "SYNTHETIC DATA" in page
+    start = page.index("Runs without a report here")
+    assert page.index("demo, seed 0") < start < page.index("paper, seed 1")
+    assert "not measured" in page[start:]
+
+
+@pytest.mark.parametrize("page", sorted((files.ROOT / "reports").glob("[!d]*/**/*.html")), ids=lambda path: path.name)
+def test_a_published_page_is_under_two_megabytes(page):
+    assert page.stat().st_size < 2_000_000
