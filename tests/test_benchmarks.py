@@ -1,4 +1,6 @@
 import json
+import threading
+import time
 
 import pytest
 import torch
@@ -6,7 +8,31 @@ import torch
 from skinlesion.bench import benchmarks
 
 
-def test_speeds_are_measured_beside_the_loops_and_what_is_not_is_said(tmp_path):
+def in_this_process(function, *given, count=1):
+    """As `together`, without the ten seconds that an interpreter takes to import torch."""
+    benchmarks._prepare(threading.Barrier(1))
+    threads = torch.get_num_threads()
+    try:
+        return [benchmarks._measure(function, given) for _ in range(count)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def seconds_together(count):
+    benchmarks._wait()
+    return count, time.time()
+
+
+def test_processes_are_measured_at_the_same_time():
+    first, second = benchmarks.together(seconds_together, 7, count=2)
+    assert first.images == second.images == 7
+    assert abs(first.seconds - second.seconds) < 1  # they waited for each other
+    assert min(first.peak_memory_mb, second.peak_memory_mb) > 50
+
+
+def test_speeds_are_measured_beside_the_loops_and_what_is_not_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "together", in_this_process)
+    monkeypatch.setenv("CC", "cc")  # is changed, and put back
     table = benchmarks.measure(tmp_path, count=40, steps=1, sides=(32,), repeats=1)
     assert list(table) == benchmarks.COLUMNS
     measured = table[table.note == ""]
