@@ -33,7 +33,7 @@ def test_processes_are_measured_at_the_same_time():
 def test_speeds_are_measured_beside_the_loops_and_what_is_not_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarks, "together", in_this_process)
     monkeypatch.setenv("CC", "cc")  # is changed, and put back
-    table = benchmarks.measure(tmp_path, count=40, steps=1, sides=(32,), repeats=1)
+    table = benchmarks.measure(tmp_path, count=40, steps=1, sides=(96,), repeats=1)
     assert list(table) == benchmarks.COLUMNS
     measured = table[table.note == ""]
     assert (measured[["images_per_second", "peak_memory_mb"]] > 0).all(axis=None)

@@ -88,7 +88,7 @@ def measure(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         draw_originals(folder, count)
-        rows = [row for side in sides for row in _training(folder, side, steps * SIDES[0] // side, repeats)]
+        rows = [row for side in sides for row in _training(folder, side, steps * SIDES[0] ** 2 // side**2, repeats)]
         rows += [*_prediction(folder, sides[0], repeats), _paper(data, weights)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     files.write_csv(output / "speed.csv", table)
@@ -153,6 +153,10 @@ def floor(side: int, threads: int) -> float:
     return copied / (sum(moved) * width)
 
 
+def _floor(side: int, threads: int) -> tuple[int, float]:
+    return BATCH, BATCH / floor(side, threads)
+
+
 @dataclass(frozen=True)
 class Measured:
     """What one process did.
@@ -200,9 +204,16 @@ def _wait() -> None:
 
 def _measure(function: Callable[..., tuple[int, float]], given: tuple[Any, ...]) -> Measured:
     count, seconds = function(*given)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     on_device = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else float("nan")
-    return Measured(count, seconds, peak / (1e6 if sys.platform == "darwin" else 1e3), on_device)
+    return Measured(count, seconds, _peak_memory() / 1e6, on_device)
+
+
+def _peak_memory() -> int:
+    """Return in bytes what this process had in memory at most; on Linux getrusage may tell the parent's."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return 1024 * int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _training(folder: Path, side: int, steps: int, repeats: int) -> list[dict[str, Any]]:
@@ -213,9 +224,9 @@ def _training(folder: Path, side: int, steps: int, repeats: int) -> list[dict[st
         f"practitioner's loop, {workers} workers": (1, _loop, (folder, side, steps, workers)),
         "practitioner's loop without input work": (1, _bare_loop, (side, steps)),
         "engine": (1, _engine, (side, steps, {})),
-        "engine, streaming": (1, _engine, (side, steps, {"store": "streaming"})),
     }
     if on_gpu:
+        methods["engine, streaming"] = (1, _engine, (side, steps, {"store": "streaming"}))
         methods["engine, not deterministic"] = (1, _engine, (side, steps, {"deterministic": False}))
         methods["engine, 5 runs side by side"] = (5, _engine, (side, steps, {}))
     else:
@@ -229,7 +240,8 @@ def _training(folder: Path, side: int, steps: int, repeats: int) -> list[dict[st
             )
     rows = _turns("training", side, methods, repeats)
     if not on_gpu:
-        limit = floor(side, cores)
+        [alone] = together(_floor, side, cores)
+        limit = alone.images / alone.seconds
         for row in rows:
             row["times_the_floor"] = limit / row["images_per_second"]
     return rows
