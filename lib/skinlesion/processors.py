@@ -81,5 +81,6 @@ def keep_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False
-    mmap_max, trim_threshold = -4, -1  # names of glibc's malloc.h
-    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1))  # -1: never
+    mmap_max, trim_threshold, arena_max = -4, -1, -8  # names of glibc's malloc.h
+    # Never trim; and one heap for all threads: those that each thread has beside it are handed back all the same.
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1) and mallopt(arena_max, 1))

@@ -28,7 +28,7 @@ FACTS = "skinlesion"
 
 SUFFIXES = (".jpg", ".jpeg")
 
-TOGETHER = 32
+TOGETHER = 16
 """Images that go through the network at once."""
 
 
