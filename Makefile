@@ -118,7 +118,7 @@ verify: $(ENVIRONMENT) ## Compute the published scores and tables again from the
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
 	@$(RUN) reproduce --study $(STUDY) --seed $(SEED) $(SET)
 
-reports/index.html: $(PAGES) $(call rooms,reporting reporting/template)
+reports/index.html: $(PAGES) lib/skinlesion/paper/index.py $(call rooms,reporting reporting/template)
 	@$(RUN) index reports
 
 data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken download goes on where it stopped

@@ -52,7 +52,7 @@ def test_probabilities_are_those_of_the_store_s_pixels(released, photographs):
     assert table.image.tolist() == ["a", "b"]
     assert not unreadable
     store = np.stack([images.decode(path.read_bytes(), size=32) for path in found])
-    again = predictions.predict(
+    again = inference.predict_parts(
         model,
         store,
         metadata=table.assign(dx="nv"),
@@ -68,10 +68,10 @@ def test_batches_come_in_order_and_say_what_single_images_say(released, tmp_path
     paths = [tmp_path / f"{number:03d}.jpg" for number in range(2 * inference.TOGETHER + 3)]
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
-    paths[40].write_bytes(b"no image")
+    paths[20].write_bytes(b"no image")
     done = list(inference.predict(model, facts, paths, threads=3))
     assert [len(table) + len(unreadable) for table, unreadable in done] == [inference.TOGETHER] * 2 + [3]
-    assert [path for _, unreadable in done for path in unreadable] == [paths[40]]
+    assert [path for _, unreadable in done for path in unreadable] == [paths[20]]
     whole = pd.concat([table for table, _ in done], ignore_index=True)
     single = [next(inference.predict(model, facts, [path]))[0] for path in paths]
     alone = pd.concat(single, ignore_index=True)

@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 from skinlesion import files, parameters
+from skinlesion.paper import index
 from skinlesion.reporting import pages
 
 PARAMETERS = 'study = "demo"\nseed = 0'
@@ -101,7 +102,7 @@ def test_the_index_lists_every_run_with_its_numbers(tmp_path):
     files.write_json(run / "manifest.json", {"data": {"title": "SYNTHETIC sample", "synthetic": True}})
     files.write_text(run / "04_evaluation.html", "")
     (tmp_path / "paper" / "seed-1").mkdir(parents=True)
-    page = pages.index(tmp_path).read_text()
+    page = index.write(tmp_path).read_text()
     assert "0.812 (0.700–0.900)" in page
     assert '<a href="demo/seed-0/04_evaluation.html">Evaluation</a>' in page
     assert "SYNTHETIC DATA" in page

@@ -4,7 +4,7 @@ import pytest
 from conftest import random_predictions
 
 from skinlesion.data import dataset
-from skinlesion.learning import models
+from skinlesion.learning import inference, models
 from skinlesion.scoring import predictions
 from skinlesion.scoring.predictions import PredictionsError
 
@@ -14,12 +14,12 @@ def test_every_validation_and_test_image_gets_seven_probabilities(opened, tmp_pa
     split = opened.metadata[["image_id", "lesion_id"]].copy()
     split["part"] = np.array(["train", "validation", "test"])[np.arange(len(split)) % 3]
     model = models.build("mobilenet_v2", weights="none", classes=7, seed=0).eval()
-    table = predictions.predict(model, store, metadata=opened.metadata, split=split)
+    table = inference.predict_parts(model, store, metadata=opened.metadata, split=split)
     expected = split[split.part != "train"].reset_index(drop=True)
     assert table[["image_id", "lesion_id", "part"]].equals(expected)
     assert list(table.dx) == list(opened.metadata.dx[split.part != "train"])
     assert predictions.check(table) is table
-    alone = predictions.predict(model, store, metadata=opened.metadata, split=split, parts=("test",))
+    alone = inference.predict_parts(model, store, metadata=opened.metadata, split=split, parts=("test",))
     test = table[table.part == "test"]
     assert np.allclose(test[predictions.COLUMNS], alone[predictions.COLUMNS], atol=1e-5)
 

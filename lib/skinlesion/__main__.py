@@ -166,9 +166,9 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _index(options: argparse.Namespace) -> None:
-    from skinlesion.reporting import pages  # as above
+    from skinlesion.paper import index  # as above
 
-    pages.index(options.folder)
+    index.write(options.folder)
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from skinlesion import files
 from skinlesion.data import archives, images
 from skinlesion.data.dataset import DX
-from skinlesion.learning import augmentation, kernels, models
+from skinlesion.learning import augmentation, batches, engine, kernels, models
 from skinlesion.parameters import Parameters
 from skinlesion.scoring.predictions import COLUMNS
 
@@ -72,6 +72,31 @@ def load(path: Path) -> tuple[nn.Module, dict]:
             f"{path.name} is damaged or no network of this library ({str(error).splitlines()[0]})"
         ) from error
     return model.eval(), facts
+
+
+def predict_parts(
+    model: nn.Module,
+    store: np.ndarray,
+    *,
+    metadata: pd.DataFrame,
+    split: pd.DataFrame,
+    parts: tuple[str, ...] = ("validation", "test"),
+) -> pd.DataFrame:
+    """Return the model's probabilities for the images of some parts of the split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        image_id, lesion_id, part, dx, and the softmax probabilities ``p_akiec`` … ``p_vasc``, in the
+        table's order; computed without augmentation in float32.
+    """
+    rows = np.flatnonzero(split.part.isin(parts).to_numpy())
+    source = batches.open_source(store, next(model.parameters()).device)
+    scores = engine.logits(model, source, rows)
+    table = split.iloc[rows].reset_index(drop=True)
+    table.insert(3, "dx", metadata.dx.iloc[rows].to_numpy())
+    table[COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()
+    return table
 
 
 def find(paths: Sequence[Path]) -> list[Path]:

@@ -12,7 +12,6 @@ import pandas as pd
 from skinlesion import runs
 from skinlesion.data import dataset, images, splits
 from skinlesion.learning import inference, models, training
-from skinlesion.scoring import predictions
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
 
 def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
     """Write ``history.csv``, ``model.safetensors``, ``manifest.json`` and, last, ``predictions.csv``."""
-    table = predictions.predict(trained.model, inputs.store, metadata=inputs.data.metadata, split=inputs.split)
+    table = inference.predict_parts(trained.model, inputs.store, metadata=inputs.data.metadata, split=inputs.split)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
     manifest = runs.manifest(

@@ -1,16 +1,15 @@
-"""Pages: a notebook run headlessly, rendered to one self-contained HTML file, and the index of them all."""
+"""Pages: a notebook run headlessly, and rendered to one self-contained HTML file."""
 
 from __future__ import annotations
 
 import html
-import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
 import papermill
@@ -21,13 +20,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from skinlesion import files, runs
-from skinlesion.data import images
-from skinlesion.data.dataset import Dataset
 from skinlesion.parameters import Parameters
-from skinlesion.reporting.tables import heading, interval
-
-if TYPE_CHECKING:  # it brings torch, which takes seconds to import
-    from skinlesion.paper.evidence import Evidence
 
 TITLES = {
     "01_eda": "Data",
@@ -37,9 +30,6 @@ TITLES = {
     "05_error_analysis": "Error analysis",
 }
 """The notebooks in their order, and what the pages call them."""
-
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
-"""What the index shows of each run."""
 
 PAPER = "06_paper_tables"
 """The notebook across all runs; its page lies in ``reports/tables/``."""
@@ -53,17 +43,6 @@ class ReportError(RuntimeError):
     """A notebook did not run to its end; the message says where and why."""
 
 
-def describe(run: runs.Run, data: Dataset) -> dict[str, Any]:
-    """Say what data and starting weights a run has, for its reports and its manifest."""
-    from skinlesion.learning import models  # torch takes seconds to import, and who only renders has no use for it
-
-    chosen = run.parameters
-    return {
-        "data": images.describe(data, cache=run.cache),
-        "weights": models.describe_weights(chosen.backbone, chosen.weights),
-    }
-
-
 class Header:
     """What every report opens with: which run, on what data, made by which code, on which machine.
 
@@ -72,7 +51,8 @@ class Header:
     run
         The run.
     record
-        :func:`describe`, or the manifest, which holds the same.
+        The manifest, or what of it is known: data (title, synthetic, fingerprint) and, where a network is at hand,
+        weights.
     """
 
     def __init__(self, run: runs.Run, record: Mapping[str, Any]) -> None:
@@ -82,12 +62,12 @@ class Header:
             "study": f"<b>{html.escape(chosen.study)}</b>, seed {chosen.seed}",
             "data": html.escape(data["title"]) + f", fingerprint <code>{data['fingerprint'][:12]}</code>",
             "split": f"{chosen.split}: {chosen.parts}",
-            "model": f"{html.escape(chosen.backbone)} at {chosen.image_size}×{chosen.image_size}, from "
-            + html.escape(record["weights"]),
-            "commit": _commit(runs.source()),
-            "hardware": html.escape(runs.hardware()),
-            "time": runs.now(),
         }
+        if "weights" in record:
+            size = f"{chosen.image_size}×{chosen.image_size}"
+            model = f"{chosen.backbone} at {size}, from {record['weights']}"
+            self.rows["model"] = html.escape(model)
+        self.rows |= {"commit": commit(), "hardware": html.escape(runs.hardware()), "time": runs.now()}
 
     def _repr_html_(self) -> str:
         body = "".join(f"<tr><th>{key}</th><td>{value}</td></tr>" for key, value in self.rows.items())
@@ -97,30 +77,6 @@ class Header:
             "SYNTHETIC DATA: drawn by a program, says nothing about skin</p>"
         )
         return f'{banner if self.synthetic else ""}<table class="facts">{body}</table>'
-
-
-class Overview(Header):
-    """What a report across runs opens with: which runs, made by which code, on which machine.
-
-    Parameters
-    ----------
-    found
-        The runs of each study; of those without any it is said.
-    """
-
-    def __init__(self, found: Sequence[Evidence]) -> None:
-        source = runs.source()
-        self.synthetic = any(each.synthetic for each in found)
-        self.rows = {
-            html.escape(
-                each.study
-            ): f"seeds {', '.join(map(str, each.seeds))}; {html.escape(each.said('data', 'title'))}; "
-            f"from {html.escape(each.said('weights'))}; trained on {html.escape(each.hardware)}"
-            if each.seeds
-            else "no run is here"
-            for each in found
-        }
-        self.rows |= {"commit": _commit(source), "tables made on": html.escape(runs.hardware()), "time": runs.now()}
 
 
 def make(notebook: Path, parameters: Parameters, output: Path) -> None:
@@ -225,110 +181,11 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     return page
 
 
-def index(folder: Path) -> Path:
-    """Write ``index.html``: every report of every study and seed in `folder`, with its key numbers.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
-    """
-    runs_here = sorted(folder.glob("*/seed-*"))
-    shown = [run for run in runs_here if _links(run, folder)]
-    entries = "".join(_index_entry(run, folder) for run in shown)
-    rest = _index_rest([run for run in runs_here if run not in shown])
-    css = (TEMPLATE / "report.css").read_text(encoding="utf-8")
-    page = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>Reports</title>
-<style>{css}</style></head>
-<body><main class="index"><h1>Reports</h1>
-{_paper_entry(folder)}<p>Every run that lies here. Scores are of the test part; in brackets, 95% intervals from a
-bootstrap over lesions.</p>
-{entries + rest or "<p>There is none yet: <code>make report</code> makes one.</p>"}</main></body></html>
-"""
-    path = folder / "index.html"
-    files.write_text(path, page)
-    return path
-
-
-def _paper_entry(folder: Path) -> str:
-    page = folder / "tables" / f"{PAPER}.html"
-    if not page.is_file():
-        return ""
-    return (
-        f'<p><a href="tables/{page.name}">The paper\'s tables</a>: each claim of the preprint, and its verdict.</p>\n'
-    )
-
-
-def _index_entry(run: Path, folder: Path) -> str:
-    """Return the section of a run that has reports."""
-    return f"""<section>
-<h2>{_name(run)}</h2>
-<p>{html.escape(_facts(run))}</p>
-{_html_table([heading(score) for score in SCORES], [_scores(run)])}
-<p>{" · ".join(_links(run, folder))}</p>
-</section>
-"""
-
-
-def _index_rest(runs: list[Path]) -> str:
-    """Return one table of the runs that left files and have no report."""
-    if not runs:
-        return ""
-    rows = [[_name(run), *_scores(run), html.escape(_facts(run))] for run in runs]
-    return f"""<section>
-<h2>Runs without a report here</h2>
-<p>Their files are, and what compares runs is made from them; <code>make report</code> makes the pages.</p>
-{_html_table(["run", *(heading(score) for score in SCORES), "what it is"], rows)}
-</section>
-"""
-
-
-def _html_table(head: list[str], rows: list[list[str]]) -> str:
-    heads = "".join(f"<th>{each}</th>" for each in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="output_html"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _name(run: Path) -> str:
-    synthetic = _json(run / "manifest.json").get("data", {}).get("synthetic")
-    tag = ' <span class="tag">SYNTHETIC DATA</span>' if synthetic else ""
-    return f"{run.parent.name}, {run.name.replace('-', ' ')}{tag}"
-
-
-def _links(run: Path, folder: Path) -> list[str]:
-    return [
-        f'<a href="{run.relative_to(folder).as_posix()}/{stem}.html">{title}</a>'
-        for stem, title in TITLES.items()
-        if (run / f"{stem}.html").is_file()
-    ]
-
-
-def _facts(run: Path) -> str:
-    """Say in a line what data a run is of, at what size, and how it was split."""
-    manifest = _json(run / "manifest.json")
-    chosen = manifest.get("parameters")
-    facts = [manifest.get("data", {}).get("title", "not trained yet")]
-    if chosen:
-        facts.append(f"{chosen['image_size']}×{chosen['image_size']}, split by {chosen['split_by']}")
-        left_out = _json(run / "preprocessing.json").get("left_out")
-        facts += [f"{left_out} left out of training and tested"] if left_out else []
-    return "; ".join(facts)
-
-
-def _scores(run: Path) -> list[str]:
-    test = _json(run / "metrics.json").get("test", {}).get("headline", {})
-    return [interval(**test[score]) if score in test else "not measured" for score in SCORES]
-
-
-def _commit(source: Mapping[str, Any]) -> str:
+def commit() -> str:
+    """Name the commit the code is of, and say where it differs from it."""
+    source = runs.source()
     commit = f"<code>{source['commit'][:12]}</code>" if source["commit"] else "not under version control"
     return f"{commit}, with changes that are not committed" if source["clean"] is False else commit
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _text(tag: Any) -> str:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
 from skinlesion.data.dataset import DX
-from skinlesion.learning import batches, engine
 
 COLUMNS = [f"p_{dx}" for dx in DX]
 """Names of the probability columns, in the order of :data:`skinlesion.data.dataset.DX`."""
@@ -16,31 +13,6 @@ COLUMNS = [f"p_{dx}" for dx in DX]
 
 class PredictionsError(ValueError):
     """The table of predictions cannot be scored; the message names the row and the fault."""
-
-
-def predict(
-    model: nn.Module,
-    store: np.ndarray,
-    *,
-    metadata: pd.DataFrame,
-    split: pd.DataFrame,
-    parts: tuple[str, ...] = ("validation", "test"),
-) -> pd.DataFrame:
-    """Return the model's probabilities for the images of some parts of the split.
-
-    Returns
-    -------
-    pandas.DataFrame
-        image_id, lesion_id, part, dx, and the softmax probabilities ``p_akiec`` … ``p_vasc``, in the
-        table's order; computed without augmentation in float32.
-    """
-    rows = np.flatnonzero(split.part.isin(parts).to_numpy())
-    source = batches.open_source(store, next(model.parameters()).device)
-    scores = engine.logits(model, source, rows)
-    table = split.iloc[rows].reset_index(drop=True)
-    table.insert(3, "dx", metadata.dx.iloc[rows].to_numpy())
-    table[COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()
-    return table
 
 
 def check(table: pd.DataFrame) -> pd.DataFrame:

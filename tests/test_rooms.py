@@ -1,0 +1,79 @@
+"""The plan of the house: which room may use which, and what review must do without."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skinlesion.files import ROOT
+
+LIBRARY = ROOT / "lib" / "skinlesion"
+USES = {
+    "data": set(),
+    "scoring": {"data"},
+    "learning": {"data", "scoring"},
+    "probing": {"data", "scoring", "learning"},
+    "reporting": {"data", "scoring"},
+    "paper": {"data", "scoring", "reporting"},
+    "bench": {"data", "scoring", "learning"},
+}
+"""Each room, and the rooms whose modules its own may import; all may use the root, which uses none of them."""
+
+
+def used(path: Path) -> set[str]:
+    """The modules of the library that a module imports, as `room.module` or `module`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "skinlesion":
+            base = node.module.removeprefix("skinlesion").strip(".")
+            inside = LIBRARY / base.replace(".", "/")
+            found |= {f"{base}.{name.name}".strip(".") for name in node.names} if inside.is_dir() else {base}
+    return found
+
+
+@pytest.mark.parametrize("room", USES)
+def test_arrows_between_rooms_go_one_way(room):
+    assert (LIBRARY / room).is_dir()
+    for path in (LIBRARY / room).glob("*.py"):
+        rooms = {name.partition(".")[0] for name in used(path) if "." in name}
+        assert rooms <= USES[room] | {room}, path.name
+
+
+def test_the_root_uses_no_room_and_there_is_no_other():
+    rooms = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
+    assert rooms == set(USES)
+    for path in LIBRARY.glob("*.py"):
+        if path.name != "__main__.py":  # which calls them all
+            assert not {name for name in used(path) if name.partition(".")[0] in rooms}, path.name
+
+
+def test_no_module_uses_itself_by_a_detour():
+    """Within a room too."""
+    arrows = {".".join(path.relative_to(LIBRARY).with_suffix("").parts): used(path) for path in LIBRARY.rglob("*.py")}
+    left = dict(arrows)
+    while left:
+        floor = {name for name, needs in left.items() if not needs & left.keys()}
+        assert floor, f"a circle among {sorted(left)}"
+        left = {name: needs for name, needs in left.items() if name not in floor}
+
+
+def test_scoring_and_review_need_no_torch():
+    rooms = ("scoring", "reporting", "paper")
+    modules = [f"{room}.{path.stem}" for room in rooms for path in (LIBRARY / room).glob("[a-z]*.py")]
+    assert "paper.verification" in modules
+    code = "\n".join(
+        [
+            "import sys",
+            "class NoTorch:",
+            "    def find_spec(name, path=None, target=None):",
+            "        if name.partition('.')[0] == 'torch': raise ImportError('torch is asked for')",
+            "sys.meta_path.insert(0, NoTorch)",
+            *(f"import skinlesion.{name}" for name in modules),
+        ]
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
