@@ -109,6 +109,18 @@ def test_bad_files_are_reported_and_skipped(released, photographs, capsys):
     assert "none of the images can be read" in capsys.readouterr().err
 
 
+def test_a_batch_without_a_readable_image_leaves_no_second_head(released, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "TOGETHER", 1)
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"no image")
+    for name in ("c.jpg", "d.jpg"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+    output = tmp_path / "out.csv"
+    paths = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")]
+    assert main(["predict", str(released[1]), *paths, "--output", str(output)]) == 0
+    assert pd.read_csv(output).image.tolist() == ["c", "d"]
+
+
 def test_what_cannot_be_used_is_named(released, photographs, tmp_path):
     with pytest.raises(InferenceError, match=r"none\.safetensors is not here"):
         inference.load(tmp_path / "none.safetensors")

@@ -153,10 +153,12 @@ def _predict(options: argparse.Namespace) -> None:
         for table, unreadable in inference.predict(model, facts, found, threads=threads):
             for path, reason in unreadable.items():
                 print(f"skipped: {path}: {reason}", file=sys.stderr)
+            if table.empty:
+                continue
             table = isic.submission(table) if options.isic else table
             if options.output:
                 table.to_csv(output, mode="a", header=not read, **files.CSV)
-            elif not table.empty:
+            else:
                 print(table.round(3).to_string(index=False, header=not read), flush=True)
             read += len(table)
         if not read:

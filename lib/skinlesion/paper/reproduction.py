@@ -111,6 +111,7 @@ def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
         "hardware": environment["hardware"],
         "precision used": manifest["precision"],
         "threads": manifest["engine"]["threads"],
+        "layers": manifest["engine"].get("layers", "torch"),
         **packages,
     }
 
