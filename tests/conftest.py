@@ -12,7 +12,7 @@ from skinlesion import files, parameters
 from skinlesion.data import dataset, sample
 from skinlesion.scoring import evaluation, predictions
 
-LESIONS = 60
+LESIONS = 84
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,8 @@ def tiny_overrides(drawn: Path, folder: Path) -> dict:
         "device": "cpu",
         "threads": 1,
         "train_fraction": 0.5,
-        "validation_fraction": 0.25,
+        "validation_fraction": 0.125,
+        "calibration_fraction": 0.125,
         "test_fraction": 0.25,
     }
 

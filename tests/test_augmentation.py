@@ -55,7 +55,7 @@ def test_each_strength_changes_the_image_and_keeps_it_in_range(batch, key):
 def test_translation_is_a_fraction_of_the_frame():
     ramp = torch.linspace(0, 1, 100).expand(1, 3, 100, 100).contiguous()
     shift = parameters.load("demo", {**OFF, "translation": 0.1})
-    uniform = torch.full((1, augmentation.DRAWS), 0.5)
+    uniform = torch.full((1, len(augmentation.NAMES)), 0.5)
     uniform[0, 4] = 1.0  # the whole way along x
     view = augmentation.augment(ramp, uniform, shift)
     assert (view - ramp)[0, 0, 50, 20:80].mean() == pytest.approx(0.1, abs=0.002)
@@ -69,7 +69,7 @@ def test_colour_changes_leave_grey_as_it_is():
 
 def test_without_saturation_an_image_is_its_luma():
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8).contiguous()
-    uniform = torch.full((1, augmentation.DRAWS), 0.5)
+    uniform = torch.full((1, len(augmentation.NAMES)), 0.5)
     uniform[0, 8] = 0.0
     view = augmentation.augment(red, uniform, parameters.load("demo", {**OFF, "saturation": 0.999}))
     assert torch.allclose(view, torch.full_like(view, 0.299), atol=2e-3)
@@ -77,7 +77,7 @@ def test_without_saturation_an_image_is_its_luma():
 
 def test_a_whole_turn_of_hue_is_none(batch):
     chosen = parameters.load("demo", {**OFF, "hue": 0.5})
-    uniform = torch.full((6, augmentation.DRAWS), 0.5)
+    uniform = torch.full((6, len(augmentation.NAMES)), 0.5)
     there, back = uniform.clone(), uniform.clone()
     there[:, 9], back[:, 9] = 1.0, 0.0  # half a turn either way
     turned = augmentation.augment(batch, there, chosen)
@@ -85,17 +85,30 @@ def test_a_whole_turn_of_hue_is_none(batch):
     assert not torch.allclose(turned, batch, atol=0.1)
 
 
+def test_an_augmentation_that_is_added_changes_no_other(monkeypatch):
+    before = augmentation.draw(3, 1, 5)
+    monkeypatch.setattr(augmentation, "NAMES", ("shear", *augmentation.NAMES))
+    assert torch.equal(augmentation.draw(3, 1, 5)[:, :, 1:], before)
+
+
+def test_no_two_draws_of_an_image_go_together():
+    u = augmentation.draw(0, 0, 4000)[0]
+    assert (torch.corrcoef(u.T) - torch.eye(len(augmentation.NAMES))).abs().max() < 0.06
+    assert (u.mean(0) - 0.5).abs().max() < 0.03
+
+
 @pytest.mark.parametrize("shape", [(16, 16), (12, 20)])
 def test_the_grid_is_the_one_of_affine_grid(shape):
     demo = parameters.load("demo", {"zoom": 0.3})
-    u = augmentation.draw(0, 0, 5)[0]
-    signed = 2 * u - 1
-    flip = torch.where(u[:, :2] < 0.5, -1.0, 1.0)
-    angle, scale = signed[:, 2] * torch.pi / 9, 1 + signed[:, 3] * 0.3
+    drawn = augmentation.draw(0, 0, 5)[0]
+    u = dict(zip(augmentation.NAMES, drawn.T, strict=True))
+    signed = {name: 2 * column - 1 for name, column in u.items()}
+    flip_x, flip_y = (torch.where(u[name] < 0.5, -1.0, 1.0) for name in ("flip_x", "flip_y"))
+    angle, scale = signed["rotation"] * torch.pi / 9, 1 + signed["zoom"] * 0.3
     rows = [
-        [flip[:, 0] * angle.cos() * scale, -angle.sin() * scale, signed[:, 4] * 0.2],
-        [angle.sin() * scale, flip[:, 1] * angle.cos() * scale, signed[:, 5] * 0.2],
+        [flip_x * angle.cos() * scale, -angle.sin() * scale, signed["translation_x"] * 0.2],
+        [angle.sin() * scale, flip_y * angle.cos() * scale, signed["translation_y"] * 0.2],
     ]
     theta = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     wanted = torch.nn.functional.affine_grid(theta, [5, 3, *shape], align_corners=False)
-    assert torch.allclose(augmentation._grid(u, *shape, demo), wanted, atol=1e-5)
+    assert torch.allclose(augmentation._grid(u, signed, shape, demo), wanted, atol=1e-5)

@@ -90,9 +90,9 @@ def split(tiny, opened):
 
 def test_two_processes_train_as_one_does_on_the_same_batches(tiny, split, tmp_path):
     overrides = {"data", "synthetic_lesions", "image_size", "cache", "train_fraction", "validation_fraction"}
-    chosen = tiny.model_dump(include=overrides | {"test_fraction"})
+    chosen = tiny.model_dump(include=overrides | {"calibration_fraction", "test_fraction"})
     # No dropout, which each process draws for itself; few steps in float32, before rounding has grown.
-    chosen |= {"precision": "float32", "backbone": "resnet18", "epochs": 1, "batch_size": 24, "learning_rate": 0.0001}
+    chosen |= {"precision": "float32", "backbone": "resnet18", "epochs": 1, "batch_size": 36, "learning_rate": 0.0001}
     states = {}
     for count in (1, 2):
         folder = tmp_path / f"{count}"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import tiny_overrides
@@ -31,7 +32,7 @@ def test_every_notebook_leaves_its_page_and_its_files(finished):
     left = {path.name for path in finished.folder.iterdir()}
     made = {f"{stem}.html" for stem in pages.TITLES}
     assert {notebook.stem for notebook in NOTEBOOKS} == {*pages.TITLES, pages.PAPER}
-    assert left == made | set(runs.WRITERS) | {"model.safetensors", "checkpoint"}
+    assert left == made | set(runs.WRITERS) | {"model.safetensors", "epochs.npz", "checkpoint"}
 
 
 def test_every_page_says_at_the_top_that_the_data_is_synthetic(finished):
@@ -62,8 +63,15 @@ def test_the_predictions_follow_the_split_and_never_the_training_part(finished):
     split, table = finished.read_csv("split.csv"), finished.read_csv("predictions.csv")
     joined = table.merge(split, on="image_id", suffixes=("", "_split"))
     assert (joined.part == joined.part_split).all()
-    assert set(table.part) == {"validation", "test"}
+    assert set(table.part) == {"validation", "calibration", "test"}
     assert len(table) == (split.part != "train").sum()
+
+
+def test_what_was_said_after_the_selected_epoch_is_what_is_predicted(finished):
+    said = np.load(finished.folder / "epochs.npz")["probabilities"]
+    selected = finished.read_json("manifest.json")["selected_epoch"]
+    predicted = finished.read_csv("predictions.csv")[predictions.COLUMNS].to_numpy()
+    assert np.abs(said[selected - 1] - predicted).max() < 1e-3
 
 
 def test_the_validation_score_is_that_of_the_selected_epoch(finished):
@@ -78,7 +86,7 @@ def test_a_second_run_of_the_training_notebook_does_not_train_again(finished):
     pages.make(
         files.ROOT / "notebooks" / "03_training.ipynb", finished.parameters, finished.folder / "03_training.html"
     )
-    for old, name in zip(before, ("history.csv", "predictions.csv"), strict=True):
+    for old, name in zip(before, ("epochs.npz", "history.csv", "predictions.csv"), strict=True):
         pd.testing.assert_frame_equal(old, finished.read_csv(name))
     assert "resumed after epoch 2 of 2" in (finished.folder / "03_training.html").read_text()
 

@@ -8,20 +8,25 @@ from skinlesion import parameters
 from skinlesion.data import splits
 
 
-def study(by, seed=0, train=0.6, validation=0.2):
-    fractions = {"train_fraction": train, "validation_fraction": validation, "test_fraction": 1 - train - validation}
-    return parameters.load("demo", {"split_by": by, "seed": seed, **fractions})
+def study(by, seed=0, train=0.6, aside=0.2, **more):
+    """The demo with a share in training, and one that validation and calibration divide."""
+    fractions = {"train_fraction": train, "validation_fraction": 0.6 * aside, "calibration_fraction": 0.4 * aside}
+    chosen = {"split_by": by, "seed": seed, **fractions, "test_fraction": 1 - train - aside, **more}
+    return parameters.load("demo", chosen)
 
 
 @pytest.fixture(scope="module")
 def metadata():
     """280 lesions with one to four images, seven classes."""
     rows = [
-        (f"SYN_{lesion:07d}", f"SYN_{lesion * 4 + image:07d}", parameters_dx(lesion))
+        (f"SYN_{lesion:07d}", f"SYN_{lesion * 4 + image:07d}", parameters_dx(lesion), SOURCES[lesion // 7 % 2])
         for lesion in range(280)
         for image in range(1 + lesion % 4)
     ]
-    return pd.DataFrame(rows, columns=["lesion_id", "image_id", "dx"])
+    return pd.DataFrame(rows, columns=["lesion_id", "image_id", "dx", "dataset"])
+
+
+SOURCES = ("rosendahl", "vienna_dias")
 
 
 def parameters_dx(lesion):
@@ -32,10 +37,10 @@ def parameters_dx(lesion):
 @given(
     seed=st.integers(0, 2**31 - 1),
     train=st.floats(0.4, 0.7),
-    validation=st.floats(0.1, 0.2),
+    aside=st.floats(0.15, 0.2),
 )
-def test_a_lesion_split_never_shares_a_lesion(metadata, seed, train, validation):
-    split = splits.draw(metadata, study("lesion", seed, train, validation))
+def test_a_lesion_split_never_shares_a_lesion(metadata, seed, train, aside):
+    split = splits.draw(metadata, study("lesion", seed, train, aside))
     assert (split.groupby("lesion_id").part.nunique() == 1).all()
     assert set(split.part) == set(splits.PARTS)
     assert list(split.image_id) == list(metadata.image_id)
@@ -47,6 +52,8 @@ def test_a_split_is_stratified_and_of_the_size_asked_for(metadata, by):
     share = split.groupby(metadata.dx).part.value_counts(normalize=True).unstack()
     assert (share.train - 0.6).abs().max() < 0.08
     assert (share.test - 0.2).abs().max() < 0.08
+    assert (share.validation - 0.12).abs().max() < 0.08
+    assert (share.calibration - 0.08).abs().max() < 0.08
 
 
 @pytest.mark.parametrize("by", ["image", "lesion"])
@@ -54,6 +61,12 @@ def test_a_split_is_a_function_of_the_seed(metadata, by):
     first = splits.draw(metadata, study(by, 3))
     assert first.equals(splits.draw(metadata, study(by, 3)))
     assert not first.equals(splits.draw(metadata, study(by, 4)))
+
+
+def test_the_split_is_drawn_with_a_seed_of_its_own_where_one_is_given(metadata):
+    first = splits.draw(metadata, study("lesion", 3))
+    assert first.equals(splits.draw(metadata, study("lesion", 8, split_seed=3)))
+    assert not first.equals(splits.draw(metadata, study("lesion", 3, split_seed=0)))
 
 
 def test_leakage_is_counted_by_hand():
@@ -80,31 +93,24 @@ def test_a_split_by_image_leaks_and_one_by_lesion_does_not(metadata):
     assert leaks["lesion"] == 0
 
 
-def arm(metadata, name, seed=0):
-    return splits.draw(metadata, study("lesion", seed).model_copy(update={"leakage_arm": name}))
-
-
 @pytest.mark.parametrize("seed", [0, 1, 7])
-def test_the_leakage_arms_differ_in_the_leak_alone(metadata, seed):
-    clean, injected = (arm(metadata, name, seed) for name in ("clean", "injected"))
-    for part in ("test", "validation"):
-        assert clean.image_id[clean.part == part].equals(injected.image_id[injected.part == part])
-    test = clean[clean.part == "test"]
-    assert test.lesion_group.is_unique
-    mix = [metadata.dx[split.part == "train"].value_counts().to_dict() for split in (clean, injected)]
-    assert mix[0] == mix[1]
-    assert not splits.has_sibling(clean).any()
-    siblings = metadata.groupby("lesion_id").size().reindex(test.lesion_id) > 1
-    assert (splits.has_sibling(injected).to_numpy() == siblings.to_numpy()).all()
-    assert (clean.part == splits.UNUSED).sum() == (injected.part == splits.UNUSED).sum() > 0
-
-
-def test_too_few_training_images_for_the_injected_arm_are_named():
-    rows = [(f"SYN_{n // 4:07d}", f"SYN_{n:07d}", splits.DX[n // 4 % 7]) for n in range(112)]
-    few = pd.DataFrame(rows, columns=["lesion_id", "image_id", "dx"])
-    chosen = study("lesion", 0, 0.25, 0.25).model_copy(update={"leakage_arm": "injected"})
-    with pytest.raises(splits.SplitError, match="the arms need more than 6 training images of akiec, not 4"):
-        splits.draw(few, chosen)
+def test_in_a_crossover_every_tested_image_is_its_own_control(metadata, seed):
+    a, b = (splits.draw(metadata, study("lesion", seed, crossover=run)) for run in "ab")
+    several = metadata.groupby("lesion_id").image_id.transform("size") > 1
+    tested = a[a.part == "test"]
+    assert sorted(tested.lesion_id) == sorted(metadata.lesion_id[several].unique())
+    for part in ("test", "validation", "calibration"):
+        assert (a.part == part).equals(b.part == part)
+    seen = [splits.has_sibling(split) for split in (a, b)]
+    assert (seen[0] ^ seen[1]).all()  # each is seen in one of the two runs, with all of its siblings
+    siblings = a[several & (a.part != "test")]
+    assert set(siblings.part) == {"train", splits.UNUSED}
+    assert (siblings.groupby("lesion_id").part.nunique() == 1).all()
+    singles = a[~several & (a.part == "train")]
+    assert set(singles.image_id) <= set(b.image_id[b.part == "train"])
+    kinds = metadata.set_index("image_id").loc[tested.image_id].groupby(["dx", "dataset"])
+    halves = kinds.apply(lambda images: seen[0][images.index].mean())
+    assert (abs(halves - 0.5) * kinds.size() <= 0.5 + 1e-9).all()  # half of each kind, but for an odd one
 
 
 @pytest.mark.parametrize("by", ["image", "lesion"])
@@ -117,7 +123,7 @@ def test_every_image_is_tested_in_one_fold_of_a_partition(metadata, by):
     for split in parts:
         share = (split.part == "test").groupby(metadata.dx).mean()
         assert (share - 0.25).abs().max() < 0.06
-        assert (split.part == "validation").mean() == pytest.approx(0.2, abs=0.03)
+        assert (split.part == "validation").mean() == pytest.approx(0.12, abs=0.03)
         if by == "lesion":
             assert (split.groupby("lesion_id").part.nunique() == 1).all()
 

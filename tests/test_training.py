@@ -139,7 +139,7 @@ def test_a_process_killed_ten_times_at_random_ends_as_the_one_that_was_not(task,
     resumed, _ = run(task, tiny, folder, **update)
     assert same_weights(whole, resumed)
     assert len(resumed.sittings) == 11
-    assert [path.name for path in folder.iterdir()] == [checkpoints.NAME]  # and no half-written file is left
+    assert not list(folder.glob(".*"))  # and no half-written file is left
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -285,3 +285,56 @@ def test_a_last_batch_of_one_image_does_not_stop_batch_norm(task, tiny, tmp_path
         report=lambda line: None,
     )
     assert len(trained.history) == 1
+
+
+WATCHED = np.arange(60, 84)
+
+
+def watch(task, parameters, folder, **more):
+    store, labels = task
+    chosen = {"train_rows": TRAIN, "validation_rows": VALIDATION[:12], "watched_rows": WATCHED, **more}
+    return training.train(
+        store,
+        labels,
+        parameters=parameters.model_copy(update={"batch_size": 8}),
+        checkpoint=folder,
+        fingerprint="data",
+        report=lambda line: None,
+        **chosen,
+    )
+
+
+def test_what_is_said_of_the_watched_rows_after_each_epoch_is_kept(task, tiny, tmp_path):
+    trained = watch(task, tiny, tmp_path)
+    assert trained.watched.shape == (tiny.epochs, len(WATCHED), 7)
+    source = batches.open_source(task[0], torch.device("cpu"))
+    said = torch.softmax(engine.logits(trained.model, source, WATCHED).double(), dim=1)
+    assert np.abs(trained.watched[trained.selected_epoch - 1] - said.numpy()).max() < 1e-3
+    assert not np.array_equal(trained.watched[0], trained.watched[1])
+
+
+def test_nothing_of_training_depends_on_images_that_are_only_watched(task, tiny, tmp_path):
+    store, labels = task
+    black, wrong = store.copy(), labels.copy()
+    black[72:], wrong[72:] = 0, 0  # neither trained on nor validated with
+    longer = tiny.model_copy(update={"epochs": 6, "learning_rate": 0.01})  # until it tells images apart
+    first = watch(task, longer, tmp_path / "a")
+    second = watch((black, wrong), longer, tmp_path / "b")
+    assert same_weights(first, second)
+    same = ["train_loss", "validation_loss", "validation_accuracy"]
+    assert first.history[same].equals(second.history[same])
+    assert np.array_equal(first.watched[:, :12], second.watched[:, :12])
+    assert not np.array_equal(first.watched[:, 12:], second.watched[:, 12:])
+
+
+def test_a_run_that_was_cut_off_has_watched_every_epoch_once(task, tiny, tmp_path, monkeypatch):
+    whole = watch(task, tiny, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        cut_after(patched, 10, cut)
+        with pytest.raises(CutError):
+            watch(task, tiny, tmp_path / "cut")
+    np.save(tmp_path / "cut" / "epoch-0002.npy", np.zeros((len(WATCHED), 7), np.float16))  # written, but not the state
+    assert np.array_equal(watch(task, tiny, tmp_path / "cut").watched, whole.watched)
+    (tmp_path / "cut" / "epoch-0001.npy").write_bytes(b"")
+    with pytest.raises(checkpoints.CheckpointError, match=r"epoch-0001.npy cannot be used .*delete its folder"):
+        watch(task, tiny, tmp_path / "cut")

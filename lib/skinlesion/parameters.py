@@ -7,80 +7,105 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from skinlesion.files import ROOT, resolve
+from skinlesion import studies
+from skinlesion.files import resolve
+from skinlesion.studies import ParametersError
 
-STUDIES = ROOT / "parameters"
+NAME = r"^[a-z][a-z0-9_]*$"
+"""What a study may be called."""
 
 
-class ParametersError(ValueError):
-    """A parameter that cannot be used; the message names the key and the way out."""
-
-
-class Parameters(BaseModel):
-    """One study and one seed. The defaults are the preprint's recipe, or what it leaves open.
-
-    The files in ``parameters/`` give the reason beside each value.
-    """
-
+class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    # which run
-    study: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    seed: int = Field(default=0, ge=0, lt=2**31)
 
-    # which data
+class Source(_Group):
+    """Which images."""
+
     data: str = "data/ham10000"
-    synthetic_lesions: int | None = Field(default=None, ge=21, le=10_000)
-    image_size: int = Field(default=224, ge=32, le=600)
+    synthetic_lesions: int | None = Field(default=None, ge=28, le=10_000)
 
+
+class Frame(_Group):
+    """How a frame becomes the network's input."""
+
+    image_size: int = Field(default=224, ge=32, le=600)
     resize: Literal["squash", "center_crop"] = "squash"
 
-    # which split
+
+class Split(_Group):
+    """Which image trains, which selects the epoch, which calibrates, which tests."""
+
     split_by: Literal["image", "lesion", "source"] = "image"
+    split_seed: int | None = Field(default=None, ge=0, lt=2**31)
     folds: int | None = Field(default=None, ge=2, le=20)
-    leakage_arm: Literal["clean", "injected"] | None = None
+    crossover: Literal["a", "b"] | None = None
     train_fraction: float = Field(default=0.7, gt=0, lt=1)
-    validation_fraction: float = Field(default=0.15, gt=0, lt=1)
+    validation_fraction: float = Field(default=0.075, gt=0, lt=1)
+    calibration_fraction: float = Field(default=0.075, gt=0, lt=1)
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
 
-    # which model
-    backbone: str = "mobilenet_v2"
-    weights: str = "IMAGENET1K_V1"
 
-    # how it is trained
+class Model(_Group):
+    """Which network, and what it starts from."""
+
+    backbone: str = "mobilenet_v2"
+    weights: str = Field(default="IMAGENET1K_V1", examples=["none"])
+
+
+class Recipe(_Group):
+    """How it is trained. ``examples`` are what an ablation exchanges a value for."""
+
     learning_rate: float = Field(default=0.001, gt=0, le=1)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_epochs: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = Field(default="constant", examples=["cosine"])
+    warmup_epochs: float = Field(default=0.0, ge=0, examples=[1.0])
     batch_size: int = Field(default=32, ge=2)
     epochs: int = Field(default=25, ge=1)
-    selection: Literal["accuracy", "balanced_accuracy", "loss", "last"] = "accuracy"
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    class_weighted_loss: bool = False
-    weighted_sampling: bool = False
-    focal_gamma: float = Field(default=0.0, ge=0, le=10)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    flip: bool = True
-    rotation_degrees: float = Field(default=20.0, ge=0, le=180)
-    zoom: float = Field(default=0.1, ge=0, lt=1)
-    translation: float = Field(default=0.1, ge=0, lt=1)
-    brightness: float = Field(default=0.1, ge=0, lt=1)
-    contrast: float = Field(default=0.1, ge=0, lt=1)
-    saturation: float = Field(default=0.1, ge=0, lt=1)
-    hue: float = Field(default=0.02, ge=0, le=0.5)
+    selection: Literal["accuracy", "balanced_accuracy", "loss", "last"] = Field(
+        default="accuracy", examples=["balanced_accuracy", "loss", "last"]
+    )
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, examples=[0.998])
+    class_weighted_loss: bool = Field(default=False, examples=[True])
+    weighted_sampling: bool = Field(default=False, examples=[True])
+    focal_gamma: float = Field(default=0.0, ge=0, le=10, examples=[2.0])
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, examples=[0.1])
 
-    # how it is scored
-    bootstrap_draws: int = Field(default=1000, ge=10)
-    compare_with: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
 
-    # where and how it runs
+class Augmentation(_Group):
+    """How strongly each view of a training image may differ from it; off at zero."""
+
+    flip: bool = Field(default=True, examples=[False])
+    rotation_degrees: float = Field(default=20.0, ge=0, le=180, examples=[0.0])
+    zoom: float = Field(default=0.1, ge=0, lt=1, examples=[0.0])
+    translation: float = Field(default=0.1, ge=0, lt=1, examples=[0.0])
+    brightness: float = Field(default=0.1, ge=0, lt=1, examples=[0.0])
+    contrast: float = Field(default=0.1, ge=0, lt=1, examples=[0.0])
+    saturation: float = Field(default=0.1, ge=0, lt=1, examples=[0.0])
+    hue: float = Field(default=0.02, ge=0, le=0.5, examples=[0.0])
+
+
+class Scoring(_Group):
+    """How it is scored."""
+
+    bootstrap_draws: int = Field(default=10_000, ge=10)
+    compare_with: str | None = Field(default=None, pattern=NAME)
+
+
+class Arithmetic(_Group):
+    """On what and in what it is computed: what decides the last bits of a result."""
+
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int | Literal["auto"] = "auto"
     deterministic: bool = True
     compile: bool = False
+
+
+class Runtime(_Group):
+    """What decides how fast, and where files lie, and nothing of what is learnt."""
+
+    threads: int | Literal["auto"] = "auto"
     store: Literal["auto", "resident", "streaming"] = "auto"
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     galleries: bool = True
@@ -95,17 +120,30 @@ class Parameters(BaseModel):
             return threads
         raise ValueError(f"`threads` is {threads!r}: it should be auto, or a number from 1 to 1024")
 
+
+class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Recipe, Model, Split, Frame, Source):
+    """One study and one seed. The defaults are the preprint's recipe, or what it leaves open.
+
+    The files in ``parameters/`` give the reason beside each value. What needs one group alone asks for that group.
+    """
+
+    study: str = Field(pattern=NAME)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> Self:
-        total = self.train_fraction + self.validation_fraction + self.test_fraction
+        names = [f"{part}_fraction" for part in ("train", "validation", "calibration", "test")]
+        total = sum(getattr(self, name) for name in names)
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"train_fraction + validation_fraction + test_fraction is {total:g}: they must sum to one")
+            raise ValueError(f"{' + '.join(names)} is {total:g}: they must sum to one")
         return self
 
     @model_validator(mode="after")
     def _kinds_of_split_exclude_each_other(self) -> Self:
-        if self.leakage_arm and (self.folds or self.split_by != "lesion"):
-            raise ValueError("leakage_arm needs `split_by: lesion` and no folds: both arms start from that split")
+        if self.crossover and (self.folds or self.split_by != "lesion"):
+            raise ValueError(
+                "crossover needs `split_by: lesion` and no folds: both runs of a pair start from that split"
+            )
         if self.folds and self.split_by == "source":
             raise ValueError("`split_by: source` takes no folds: the seed says which source is left out")
         return self
@@ -117,22 +155,32 @@ class Parameters(BaseModel):
         return self
 
     @property
+    def drawn_with(self) -> int:
+        """The seed of the split: ``split_seed``, or where that is not set the seed of the run."""
+        return self.seed if self.split_seed is None else self.split_seed
+
+    @property
     def split(self) -> str:
         """The kind of split in words."""
         how = f"by {self.split_by}"
-        if self.leakage_arm:
-            how += f", {self.leakage_arm} arm"
+        if self.crossover:
+            how += f", run {self.crossover} of a crossover"
         return f"{how}, {self.folds} folds" if self.folds else how
 
     @property
     def parts(self) -> str:
-        """The shares of the parts in words: of the images, of the lesions, or of all sources but the one tested."""
-        if self.split_by == "source":
-            validation = self.validation_fraction / (1 - self.test_fraction)
-            return f"one source test, of the others {1 - validation:.0%} train, {validation:.0%} validation"
-        test = 1 / self.folds if self.folds else self.test_fraction
-        train = 1 - test - self.validation_fraction
-        return f"{train:.0%} train, {self.validation_fraction:.0%} validation, {test:.0%} test"
+        """The shares of the parts in words: of the images, of the lesions, or of those that are not set apart."""
+        validation, calibration, test = self.validation_fraction, self.calibration_fraction, self.test_fraction
+        if self.folds:
+            test = 1 / self.folds
+        first, rest = f"{test:.0%} test", ""
+        if self.crossover or self.split_by == "source":
+            validation, calibration, test = validation / (1 - test), calibration / (1 - test), 0
+            first, rest = "one source test", "of the others "
+        if self.crossover:
+            first, rest = "one image of each lesion that has several test", "of the lesions with one image "
+        train = 1 - validation - calibration - test
+        return f"{first}, {rest}{train:.1%} train, {validation:.1%} validation, {calibration:.1%} calibration"
 
     @property
     def synthetic(self) -> bool:
@@ -150,40 +198,29 @@ class Parameters(BaseModel):
         return resolve(self.output) / self.study / f"seed-{self.seed}"
 
 
-def studies() -> list[str]:
-    """Return the names of the studies in ``parameters/``, sorted."""
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
-
-
 def load(study: str | Path, overrides: Mapping[str, Any] | None = None) -> Parameters:
     """Read and validate one study.
 
     Parameters
     ----------
     study
-        A study's name (``demo``) or the path of its YAML file.
+        A study's name (``demo``, or an arm's: ``quick_plain``), or the path of a YAML file.
     overrides
-        Values that win over the file's.
+        Values that win over the study's.
 
     Raises
     ------
     ParametersError
         If there is no such study, or a key is unknown, of the wrong type or of an impossible value.
     """
-    path = Path(study) if str(study).endswith((".yaml", ".yml")) else STUDIES / f"{study}.yaml"
-    if not path.is_file():
-        raise ParametersError(
-            f"there is no study {path.stem!r}: {path} does not exist. Studies are: {', '.join(studies())}"
-        )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ParametersError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ParametersError(f"{path} must hold one `key: value` a line")
-    if values.get("study") != path.stem:
-        raise ParametersError(f"{path}: `study` must be {path.stem!r}, as the file's name")
-    return validate({**values, **(overrides or {})}, source=path.name)
+    if str(study).endswith((".yaml", ".yml")):
+        chosen = studies.read(Path(study))
+    else:
+        found = studies.everything()
+        if study not in found:
+            raise ParametersError(f"there is no study {study!r} in {studies.FOLDER}. Studies are: {', '.join(found)}")
+        chosen = found[str(study)]
+    return validate({**chosen.values, **(overrides or {})}, source=f"study {chosen.name}")
 
 
 def from_namespace(namespace: Mapping[str, Any]) -> Parameters:
@@ -209,12 +246,15 @@ def parse_override(text: str) -> tuple[str, Any]:
     Raises
     ------
     ParametersError
-        If there is no equals sign.
+        If there is no equals sign, or the value is no YAML.
     """
     key, equals, value = text.partition("=")
     if not equals:
         raise ParametersError(f"{text!r} is not of the form key=value")
-    return key.strip(), yaml.safe_load(value)
+    key, field = key.strip(), Parameters.model_fields.get(key.strip())
+    if field is not None and field.annotation is str:  # a path may hold what YAML reads as a comment
+        return key, value
+    return key, studies.parse(value, source=text)
 
 
 def validate(values: Mapping[str, Any], *, source: str) -> Parameters:

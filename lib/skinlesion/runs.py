@@ -125,11 +125,16 @@ def now() -> str:
 
 
 def source() -> dict[str, Any]:
-    """Say which commit the code is of, and whether code or parameters differ from it."""
+    """Say which commit the code is of, whether code or parameters differ from it, and which the protocol is of."""
     commit = _output("git", "-C", str(files.ROOT), "rev-parse", "HEAD")
     watched = ("lib", "notebooks", "parameters", "requirements.lock")
     changed = _output("git", "-C", str(files.ROOT), "status", "--porcelain", "--", *watched)
-    return {"commit": commit or None, "clean": None if commit is None else changed == ""}
+    protocol = _output("git", "-C", str(files.ROOT), "log", "-1", "--format=%H", "--", "parameters/PROTOCOL.md")
+    return {
+        "commit": commit or None,
+        "clean": None if commit is None else changed == "",
+        "protocol": protocol or None,
+    }
 
 
 def environment() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which image trains, which selects, which tests; and what leaks between them."""
+"""Which image trains, which selects, which calibrates, which tests; and what leaks between them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from skinlesion.data.dataset import DX
 from skinlesion.parameters import Parameters
 
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "calibration", "test")
+"""What learns; what the epoch is selected on; what temperature, thresholds and sets are fitted on; what is scored."""
+
 UNUSED = "unused"
-"""The part of images that a leakage arm leaves out."""
+"""The part of images that are left out."""
 
 
 class SplitError(ValueError):
@@ -21,13 +23,12 @@ class SplitError(ValueError):
 def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | None = None) -> pd.DataFrame:
     """Draw the study's split, stratified by diagnosis, from its seed.
 
-    A split by image draws images. A split by lesion draws lesion groups, whose images stay together. With
-    ``folds`` the test part is one fold of a cross-validation: seeds 0 … folds-1 are the folds of one partition,
-    the next ones of another. With ``leakage_arm`` every test lesion keeps one image, and its other images are
-    left out (``clean``) or join training in exchange for as many random training images of the same diagnosis
-    (``injected``): the arms of a seed share test part, validation part, training size and class mix. A split by source
-    tests on one of the sources (``dataset``), the seed says which in alphabetical order; the rest is split by lesion
-    group, and images of a group that is tested are left out.
+    A split by image draws images. A split by lesion draws lesion groups, whose images stay together. With ``folds`` the
+    test part is one fold of a cross-validation: seeds 0 … folds-1 are the folds of one partition, the next ones of
+    another. A split by source tests on one of the sources (``dataset``), the seed says which in alphabetical order; the
+    rest is split by lesion group, and images of a group that is tested are left out. The two runs of a ``crossover``
+    test the same images, one of each lesion group that has several; run a trains on the other images of a random half
+    of these groups, run b on those of the other half, and both on the groups with one image.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     Returns
     -------
     pandas.DataFrame
-        image_id, lesion_id, lesion_group, part (train, validation or test; in an arm or by source also unused),
-        in the table's order.
+        image_id, lesion_id, lesion_group, part (one of :data:`PARTS`; by source and in a crossover also unused), in the
+        table's order.
 
     Raises
     ------
@@ -52,18 +53,30 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     )
     unit = table.image_id if parameters.split_by == "image" else table.lesion_group
     units = pd.DataFrame({"unit": unit, "dx": metadata.dx})
+    share = parameters.test_fraction
     if parameters.split_by == "source":
-        return _by_source(table, metadata, units, parameters)
-    if parameters.folds:
-        test = _fold(units, folds=parameters.folds, seed=parameters.seed)
-        validation_fraction = parameters.validation_fraction / (1 - 1 / parameters.folds)
+        test = unit[metadata.dataset == left_out(metadata, parameters.drawn_with)]
+    elif parameters.crossover:
+        test = unit[unit.duplicated()]
+    elif parameters.folds:
+        test, share = _fold(units, folds=parameters.folds, seed=parameters.drawn_with), 1 / parameters.folds
     else:
-        test = _draw(units, parameters.test_fraction, parameters, part="test")
-        validation_fraction = parameters.validation_fraction / (1 - parameters.test_fraction)
-    validation = _draw(units[~units.unit.isin(test)], validation_fraction, parameters, part="validation")
-    table["part"] = np.select([unit.isin(test), unit.isin(validation)], ["test", "validation"], "train")
-    if parameters.leakage_arm:
-        table["part"] = _arm(table, metadata.dx, injected=parameters.leakage_arm == "injected", seed=parameters.seed)
+        test = _draw(units, share, parameters, part="test")
+    taken, left = unit.isin(test), 1 - share
+    table["part"] = np.where(taken, "test", "train")
+    for part, fraction in (
+        ("validation", parameters.validation_fraction),
+        ("calibration", parameters.calibration_fraction),
+    ):
+        drawn = unit.isin(_draw(units[~taken], fraction / left, parameters, part=part))
+        table.loc[drawn, "part"] = part
+        taken, left = taken | drawn, left - fraction
+    if parameters.split_by == "source":
+        elsewhere = metadata.dataset != left_out(metadata, parameters.drawn_with)
+        table.loc[(table.part == "test") & elsewhere, "part"] = UNUSED
+    if parameters.crossover:
+        siblings = _siblings(table[table.part == "test"], metadata, seed=parameters.drawn_with)
+        table.loc[siblings.index, "part"] = siblings.map({parameters.crossover: "train"}).fillna(UNUSED)
     return table
 
 
@@ -81,22 +94,11 @@ def left_out(metadata: pd.DataFrame, seed: int) -> str:
     return sources[seed % len(sources)]
 
 
-def _by_source(
-    table: pd.DataFrame, metadata: pd.DataFrame, units: pd.DataFrame, parameters: Parameters
-) -> pd.DataFrame:
-    test = metadata.dataset == left_out(metadata, parameters.seed)
-    tested = table.lesion_group.isin(table.lesion_group[test])
-    fraction = parameters.validation_fraction / (1 - parameters.test_fraction)
-    validation = table.lesion_group.isin(_draw(units[~tested], fraction, parameters, part="validation"))
-    conditions = [test, tested, validation]
-    return table.assign(part=np.select(conditions, ["test", UNUSED, "validation"], "train"))
-
-
 def _draw(units: pd.DataFrame, fraction: float, parameters: Parameters, *, part: str) -> pd.Series:
     """Draw a share of the units, stratified by their first image's diagnosis."""
     once = units.drop_duplicates("unit")
     try:
-        return train_test_split(once, test_size=fraction, stratify=once.dx, random_state=parameters.seed)[1].unit
+        return train_test_split(once, test_size=fraction, stratify=once.dx, random_state=parameters.drawn_with)[1].unit
     except ValueError as error:
         fewest = once.dx.value_counts()
         raise SplitError(
@@ -115,24 +117,24 @@ def _fold(units: pd.DataFrame, *, folds: int, seed: int) -> pd.Series:
     return units.unit.iloc[rows]
 
 
-def _arm(table: pd.DataFrame, dx: pd.Series, *, injected: bool, seed: int) -> pd.Series:
-    """Return the parts of one leakage arm, from those of a split by lesion."""
-    part = table.part.copy()
-    shuffled = table.sample(frac=1, random_state=seed)
-    tested = shuffled[shuffled.part == "test"]
-    others = tested.index[tested.duplicated("lesion_group")]
-    part[others] = "train" if injected else UNUSED
-    for name, images in dx[others].groupby(dx):
-        candidates = shuffled.index[(shuffled.part == "train") & (dx[shuffled.index] == name)]
-        if len(candidates) <= len(images):
-            raise SplitError(f"the arms need more than {len(images)} training images of {name}, not {len(candidates)}")
-        if injected:
-            part[candidates[: len(images)]] = UNUSED
-    return part
+def _siblings(tested: pd.DataFrame, metadata: pd.DataFrame, *, seed: int) -> pd.Series:
+    """Leave one random image of each group for the test, and say of the others which run of a crossover trains on them.
+
+    Returns
+    -------
+    pandas.Series
+        a or b, by row: half of the groups each, within one of every diagnosis in every source.
+    """
+    shuffled = tested.sample(frac=1, random_state=seed)
+    probes = shuffled.drop_duplicates("lesion_group")
+    kinds = metadata.loc[probes.index, ["dx", "dataset"]]
+    order = probes.lesion_group[kinds.sort_values(["dx", "dataset"], kind="stable").index]
+    half = pd.Series(np.resize(["a", "b"], len(order)), index=order.to_numpy())
+    return shuffled.lesion_group.drop(probes.index).map(half)
 
 
-def rows(split: pd.DataFrame, metadata: pd.DataFrame, part: str) -> np.ndarray:
-    """Return the places of one part's images in the table: int64, ascending.
+def rows(split: pd.DataFrame, metadata: pd.DataFrame, *parts: str) -> np.ndarray:
+    """Return the places of the images of some parts in the table: int64, ascending.
 
     Raises
     ------
@@ -141,7 +143,7 @@ def rows(split: pd.DataFrame, metadata: pd.DataFrame, part: str) -> np.ndarray:
     """
     if not split.image_id.equals(metadata.image_id):
         raise SplitError("split.csv was drawn for other data: run notebook 02 again")
-    return np.flatnonzero((split.part == part).to_numpy())
+    return np.flatnonzero(split.part.isin(parts).to_numpy())
 
 
 def counts(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:

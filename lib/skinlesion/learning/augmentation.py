@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,11 +13,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from skinlesion.data.images import MEAN, STD
-from skinlesion.parameters import Parameters
+from skinlesion.parameters import Augmentation
 
-DRAWS = 10
-"""Uniform numbers an image needs per epoch: two flips, rotation, zoom, two translations, brightness,
-contrast, saturation, hue."""
+NAMES = (
+    "flip_x",
+    "flip_y",
+    "rotation",
+    "zoom",
+    "translation_x",
+    "translation_y",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+)
+"""What is drawn for each image and epoch, one uniform number each, by the name it is seeded with."""
 
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 """From RGB to luma and the two axes of chroma, in whose plane hue is an angle (NTSC)."""
@@ -30,7 +42,8 @@ _LUMA, _CHROMA, _TURNED = (
 def draw(seed: int, epoch: int, images: int, *, occurrences: int = 1) -> Tensor:
     """Draw the random numbers of one epoch, for every image of the data.
 
-    An image's row does not depend on the batch it falls into, so a resumed run sees the same views.
+    An image's row does not depend on the batch it falls into, so a resumed run sees the same views; and each column is
+    seeded by its name, so that an augmentation that is added changes no other.
 
     Parameters
     ----------
@@ -40,10 +53,14 @@ def draw(seed: int, epoch: int, images: int, *, occurrences: int = 1) -> Tensor:
     Returns
     -------
     torch.Tensor
-        float32 of shape (occurrences, images, 10), uniform in [0, 1).
+        float32 of shape (occurrences, images, len(NAMES)), uniform in [0, 1).
     """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.rand(occurrences, images, DRAWS, generator=generator)
+    columns = []
+    for name in NAMES:
+        digest = hashlib.sha256(f"{seed} {epoch} {name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+        columns.append(torch.rand(occurrences, images, generator=generator))
+    return torch.stack(columns, dim=2)
 
 
 def to_float(batch: Tensor) -> Tensor:
@@ -57,7 +74,7 @@ def normalise(batch: Tensor) -> Tensor:
     return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def augment(batch: Tensor, uniform: Tensor, parameters: Parameters) -> Tensor:
+def augment(batch: Tensor, uniform: Tensor, strengths: Augmentation) -> Tensor:
     """Return one random view of each image.
 
     Flips, rotation, zoom and translation are one affine map, so an image is resampled once (bilinear,
@@ -70,45 +87,50 @@ def augment(batch: Tensor, uniform: Tensor, parameters: Parameters) -> Tensor:
         float32 of shape (B, 3, H, W) in [0, 1]. Contiguous is fastest: on a CPU, resampling channels-last
         images takes two to three times as long.
     uniform
-        float32 of shape (B, 10) in [0, 1), rows of :func:`draw`.
+        float32 of shape (B, len(NAMES)) in [0, 1), rows of :func:`draw`.
 
     Returns
     -------
     torch.Tensor
         As `batch`, clipped to [0, 1].
     """
-    u = uniform.to(batch.device)
-    grid = _grid(u, batch.shape[2], batch.shape[3], parameters)
+    u = dict(zip(NAMES, uniform.to(batch.device).unbind(1), strict=True))
+    signed = {name: 2 * column - 1 for name, column in u.items()}
+    grid = _grid(u, signed, batch.shape[2:], strengths)
     view = functional.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
     mean = view.mean(dim=(1, 2, 3), keepdim=True).flatten(2)
-    signed = (2 * u - 1).view(-1, DRAWS, 1, 1)
-    contrast = 1 + signed[:, 7] * parameters.contrast
-    offset = (1 - contrast) * mean + signed[:, 6] * parameters.brightness
-    return torch.baddbmm(offset, contrast * _colour(signed, parameters), view.flatten(2)).clamp_(0, 1).view_as(view)
+    contrast = _each(1 + signed["contrast"] * strengths.contrast)
+    offset = (1 - contrast) * mean + _each(signed["brightness"] * strengths.brightness)
+    return torch.baddbmm(offset, contrast * _colour(signed, strengths), view.flatten(2)).clamp_(0, 1).view_as(view)
 
 
-def _grid(u: Tensor, height: int, width: int, parameters: Parameters) -> Tensor:
+def _grid(u: dict[str, Tensor], signed: dict[str, Tensor], size: Sequence[int], strengths: Augmentation) -> Tensor:
     """Return where each pixel is taken from: (B, H, W, 2), x then y, the frame running from -1 to 1."""
-    signed = 2 * u - 1
-    flip = torch.where(u[:, :2] < 0.5, -1.0, 1.0) if parameters.flip else torch.ones_like(u[:, :2])
-    angle = signed[:, 2] * math.radians(parameters.rotation_degrees)
-    scale = 1 + signed[:, 3] * parameters.zoom
-    shift = signed[:, 4:6] * 2 * parameters.translation
+    height, width = size
+    flip = [torch.where(u[name] < 0.5 if strengths.flip else u[name] < 0, -1.0, 1.0) for name in ("flip_x", "flip_y")]
+    angle = signed["rotation"] * math.radians(strengths.rotation_degrees)
+    scale = 1 + signed["zoom"] * strengths.zoom
+    shift = torch.stack([signed["translation_x"], signed["translation_y"]], dim=1) * 2 * strengths.translation
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    x = (2 * torch.arange(width, device=u.device) + 1) / width - 1
-    y = (2 * torch.arange(height, device=u.device) + 1) / height - 1
+    x = (2 * torch.arange(width, device=angle.device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=angle.device) + 1) / height - 1
     # Two outer sums: torch's affine_grid multiplies matrices for the same result, at a multiple of the time.
-    across = torch.stack([flip[:, 0] * cos, sin], dim=1)[:, None] * x[:, None] + shift[:, None]
-    down = torch.stack([-sin, flip[:, 1] * cos], dim=1)[:, None] * y[:, None]
+    across = torch.stack([flip[0] * cos, sin], dim=1)[:, None] * x[:, None] + shift[:, None]
+    down = torch.stack([-sin, flip[1] * cos], dim=1)[:, None] * y[:, None]
     return across[:, None] + down[:, :, None]
 
 
-def _colour(signed: Tensor, parameters: Parameters) -> Tensor:
+def _colour(signed: dict[str, Tensor], strengths: Augmentation) -> Tensor:
     """Return saturation and hue as one matrix on RGB, (B, 3, 3)."""
-    luma, chroma, turned = (_constant(matrix, signed.device) for matrix in (_LUMA, _CHROMA, _TURNED))
-    saturation = 1 + signed[:, 8] * parameters.saturation
-    angle = signed[:, 9] * 2 * math.pi * parameters.hue
+    luma, chroma, turned = (_constant(matrix, signed["hue"].device) for matrix in (_LUMA, _CHROMA, _TURNED))
+    saturation = _each(1 + signed["saturation"] * strengths.saturation)
+    angle = _each(signed["hue"] * 2 * math.pi * strengths.hue)
     return luma + saturation * (angle.cos() * chroma + angle.sin() * turned)
+
+
+def _each(values: Tensor) -> Tensor:
+    """Return one number an image, (B,), so that it meets a matrix an image, (B, 3, 3)."""
+    return values.view(-1, 1, 1)
 
 
 @functools.cache

@@ -32,7 +32,7 @@ class Epoch:
     rows
         int64 of shape (n,): rows of the store in their order.
     uniform
-        float32 of shape (n, 10): the draws behind each one's view, see :func:`augmentation.draw`.
+        float32 of shape (n, draws): the draws behind each one's view, see :func:`augmentation.draw`.
     """
 
     rows: Tensor

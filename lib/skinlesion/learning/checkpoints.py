@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from skinlesion import files
-from skinlesion.parameters import Parameters
+from skinlesion.data.dataset import DX
+from skinlesion.parameters import Arithmetic, Augmentation, Frame, Model, Parameters, Recipe, Split
 
 NAME = "state.pt"
 
@@ -30,20 +31,8 @@ CODE = (
 )
 """Files of the library whose change makes a checkpoint stale."""
 
-NOT_TRAINING = {
-    "study",
-    "data",
-    "bootstrap_draws",
-    "compare_with",
-    "galleries",
-    "cell_timeout_minutes",
-    "output",
-    "cache",
-    "store",
-    "threads",
-    "checkpoint_seconds",
-}
-"""Parameters that do not change what is learnt (the data itself is in the fingerprint)."""
+DECISIVE = [name for group in (Frame, Split, Model, Recipe, Augmentation, Arithmetic) for name in group.model_fields]
+"""Parameters that decide what is learnt, beside the seed (the data itself is in the fingerprint)."""
 
 
 class CheckpointError(RuntimeError):
@@ -60,7 +49,7 @@ def identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> d
     arrays
         The rows and labels of the split.
     """
-    chosen = parameters.model_dump(exclude=NOT_TRAINING)
+    chosen = parameters.model_dump(include={"seed", *DECISIVE})
     weights = files.resolve(parameters.weights)
     chosen["weights"] = files.sha256(weights) if weights.is_file() else parameters.weights
     rows = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
@@ -116,3 +105,42 @@ def load(folder: Path, identity: dict[str, str], report: Callable[[str], None]) 
 def _difference(key: str, there: str | None, here: str) -> str:
     known = key in Parameters.model_fields and there is not None and len(there + here) < 40
     return f"{key} ({there}, now {here})" if known else key
+
+
+def save_watched(folder: Path, epoch: int, probabilities: np.ndarray) -> None:
+    """Write down what a network says after an epoch, counted from zero: float16 of shape (n, 7)."""
+    with files.atomic(folder / _watched(epoch)) as temporary, temporary.open("wb") as opened:
+        np.save(opened, probabilities)
+
+
+def drop_watched(folder: Path, *, after: int) -> None:
+    """Delete what was written down of epochs that the state does not have."""
+    for path in folder.glob("epoch-*.npy"):
+        if path.name >= _watched(after):
+            path.unlink()
+
+
+def load_watched(folder: Path, *, epochs: int, rows: int) -> np.ndarray:
+    """Return what was written down after each epoch: float16 of shape (epochs, rows, 7).
+
+    Raises
+    ------
+    CheckpointError
+        If an epoch is missing, or is of other rows.
+    """
+    found = []
+    for epoch in range(epochs):
+        path = folder / _watched(epoch)
+        try:
+            found.append(np.load(path, allow_pickle=False))
+            if found[-1].shape != (rows, len(DX)):
+                raise ValueError(f"shape {found[-1].shape}, not {(rows, len(DX))}")
+        except (OSError, ValueError, EOFError) as error:
+            raise CheckpointError(
+                f"{files.shown(path)} cannot be used ({error}): delete its folder to start over"
+            ) from error
+    return np.stack(found)
+
+
+def _watched(epoch: int) -> str:
+    return f"epoch-{epoch + 1:04d}.npy"

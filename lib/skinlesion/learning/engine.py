@@ -156,7 +156,7 @@ class Engine:
         pixels
             uint8 of shape (B, H, W, 3).
         uniform
-            float32 of shape (B, 10).
+            float32 of shape (B, draws), rows of :func:`augmentation.draw`.
         target
             int64 of shape (B,).
         images

@@ -17,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from skinlesion import files
-from skinlesion.data import archives, images
+from skinlesion.data import archives, images, splits
 from skinlesion.data.dataset import DX
 from skinlesion.learning import augmentation, batches, engine, kernels, models
 from skinlesion.parameters import Parameters
@@ -80,7 +80,7 @@ def predict_parts(
     *,
     metadata: pd.DataFrame,
     split: pd.DataFrame,
-    parts: tuple[str, ...] = ("validation", "test"),
+    parts: tuple[str, ...] = splits.PARTS[1:],
 ) -> pd.DataFrame:
     """Return the model's probabilities for the images of some parts of the split.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinlesion import runs
+from skinlesion import files, runs
 from skinlesion.data import dataset, images, splits
 from skinlesion.learning import inference, models, training
 
@@ -60,6 +60,7 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
         inputs.data.labels,
         train_rows=splits.rows(inputs.split, inputs.data.metadata, "train"),
         validation_rows=splits.rows(inputs.split, inputs.data.metadata, "validation"),
+        watched_rows=splits.rows(inputs.split, inputs.data.metadata, *splits.PARTS[1:]),
         parameters=run.parameters,
         checkpoint=run.folder / "checkpoint",
         fingerprint=inputs.record["data"]["fingerprint"],
@@ -69,10 +70,16 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
 
 
 def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
-    """Write ``history.csv``, ``model.safetensors``, ``manifest.json`` and, last, ``predictions.csv``."""
+    """Write ``history.csv``, ``model.safetensors``, ``epochs.npz``, ``manifest.json`` and, last, ``predictions.csv``.
+
+    ``epochs.npz`` holds the probabilities after every epoch, float16 of shape (epochs, n, 7), of the images of
+    ``predictions.csv`` in its order.
+    """
     table = inference.predict_parts(trained.model, inputs.store, metadata=inputs.data.metadata, split=inputs.split)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
+    with files.atomic(run.folder / "epochs.npz") as temporary, temporary.open("wb") as opened:
+        np.savez_compressed(opened, probabilities=trained.watched)
     manifest = runs.manifest(
         run,
         **inputs.record,
@@ -82,6 +89,7 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
         device=trained.device,
         precision=trained.precision,
         engine=trained.engine,
+        network=files.sha256(run.folder / "model.safetensors"),
     )
     run.write_json("manifest.json", manifest)
     run.write_csv("predictions.csv", table)

@@ -1,6 +1,6 @@
 """A run of training: epochs, selection on validation, and a record on disk that it can be resumed from.
 
-It never sees the test part.
+It chooses nothing by the test part: what the network says of it after each epoch is written down unread.
 """
 
 from __future__ import annotations
@@ -26,36 +26,9 @@ from skinlesion import processors
 from skinlesion.data.dataset import DX
 from skinlesion.learning import checkpoints, distributed
 from skinlesion.learning.engine import Engine, TrainingError, choose_device, determinism, learning_rate, logits
-from skinlesion.parameters import Parameters
+from skinlesion.parameters import Augmentation, Frame, Model, Parameters, Recipe, Split
 
-RECIPE = [
-    "backbone",
-    "weights",
-    "image_size",
-    "resize",
-    "split_by",
-    "folds",
-    "leakage_arm",
-    "learning_rate",
-    "schedule",
-    "warmup_epochs",
-    "batch_size",
-    "epochs",
-    "selection",
-    "ema_decay",
-    "class_weighted_loss",
-    "weighted_sampling",
-    "focal_gamma",
-    "label_smoothing",
-    "flip",
-    "rotation_degrees",
-    "zoom",
-    "translation",
-    "brightness",
-    "contrast",
-    "saturation",
-    "hue",
-]
+RECIPE = [name for group in (Model, Frame, Split, Recipe, Augmentation) for name in group.model_fields]
 """Parameters that make up the recipe, as a report lists it."""
 
 DIVERGED = 5.0
@@ -88,6 +61,8 @@ class Trained:
         What it ran on and in.
     engine
         What was on: determinism, compilation, CUDA graphs, processes, threads, where the store was.
+    watched
+        float16 of shape (epochs, n, 7): after each epoch, the probabilities of the rows the caller named.
     sittings
         The records the caller gave, one for each process that trained, with the epoch and the step it began
         at and its number of threads. A run that was never cut off has one; a process that finds a finished run
@@ -100,6 +75,7 @@ class Trained:
     device: str
     precision: str
     engine: dict[str, Any]
+    watched: np.ndarray
     sittings: list[dict[str, Any]]
 
 
@@ -109,6 +85,7 @@ def train(
     *,
     train_rows: np.ndarray,
     validation_rows: np.ndarray,
+    watched_rows: np.ndarray | None = None,
     parameters: Parameters,
     checkpoint: Path,
     fingerprint: str,
@@ -129,6 +106,9 @@ def train(
         int64 of shape (N,), places in :data:`skinlesion.data.dataset.DX`.
     train_rows, validation_rows
         int64 rows of `store`; disjoint.
+    watched_rows
+        Rows of `store` whose probabilities are written down after every epoch, so that another rule of selection can be
+        judged without training again; nothing here reads them.
     checkpoint
         Folder of the resumable state.
     fingerprint
@@ -156,7 +136,9 @@ def train(
     threads = _threads(processors.choose(parameters.threads))
     with threads, determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
         engine = Engine(store, labels, train_rows=train_rows, parameters=parameters, device=device)
-        run = _Run(engine, validation_rows, checkpoint, report if distributed.rank() == 0 else lambda line: None)
+        watched = np.empty(0, np.int64) if watched_rows is None else watched_rows
+        lines = report if distributed.rank() == 0 else lambda line: None
+        run = _Run(engine, validation_rows, watched, checkpoint, lines)
         run.resume(checkpoints.identity(parameters, fingerprint, train_rows, validation_rows, labels), record)
         while len(run.history) < parameters.epochs:
             run.epoch()
@@ -167,9 +149,15 @@ class _Run:
     """The epochs of one run, and their record on disk."""
 
     def __init__(
-        self, engine: Engine, validation_rows: np.ndarray, folder: Path, report: Callable[[str], None]
+        self,
+        engine: Engine,
+        validation_rows: np.ndarray,
+        watched_rows: np.ndarray,
+        folder: Path,
+        report: Callable[[str], None],
     ) -> None:
         self.engine, self.rows, self.folder, self.report = engine, validation_rows, folder, report
+        self.watched = watched_rows
         self.parameters = engine.parameters
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] = {"epoch": 0, "value": -math.inf, "weights": None}
@@ -189,6 +177,7 @@ class _Run:
             self.partial = state["partial"]
             within = f", step {len(self.partial['steps'])}" if self.partial else ""
             self.report(f"resumed after epoch {len(self.history)} of {self.parameters.epochs}{within}")
+        checkpoints.drop_watched(self.folder, after=len(self.history))
         if len(self.history) < self.parameters.epochs:
             begun = {"first_epoch": len(self.history) + 1, "first_step": len(self.partial.get("steps", ())) + 1}
             self.sittings = [*self.sittings, {**begun, "threads": torch.get_num_threads(), **(record or {})}]
@@ -248,7 +237,7 @@ class _Run:
             "epoch": epoch + 1,
             "train_loss": float(losses_and_hits[:, 0] @ sizes / sizes.sum()),
             "train_accuracy": float(losses_and_hits[:, 1].sum() / sizes.sum()),
-            **self._validate(),
+            **self._score(epoch),
             "learning_rate": learning_rate(
                 self.parameters, step=(epoch + 1) * len(parts) - 1, steps_per_epoch=len(parts)
             ),
@@ -280,6 +269,7 @@ class _Run:
             device=self.engine.device.type,
             precision=str(self.engine.precision).removeprefix("torch."),
             engine=self.engine.describe(),
+            watched=checkpoints.load_watched(self.folder, epochs=len(self.history), rows=len(self.watched)),
             sittings=self.sittings,
         )
 
@@ -314,10 +304,15 @@ class _Run:
             "smaller `learning_rate` or `precision: float32` may help"
         )
 
-    def _validate(self) -> dict[str, float]:
-        model = self.engine.scored
-        rows = distributed.share(self.rows)
-        scores = distributed.gather(logits(model, self.engine.source, rows), len(self.rows))
+    def _score(self, epoch: int) -> dict[str, float]:
+        """Score the validation rows, and write down what is said of the watched ones."""
+        rows = np.union1d(self.rows, self.watched)
+        mine = distributed.share(rows)
+        scores = distributed.gather(logits(self.engine.scored, self.engine.source, mine), len(rows))
+        if distributed.rank() == 0:
+            watched = torch.softmax(scores[np.searchsorted(rows, self.watched)].double(), dim=1)
+            checkpoints.save_watched(self.folder, epoch, watched.numpy().astype(np.float16))
+        scores = scores[np.searchsorted(rows, self.rows)]
         wanted = torch.from_numpy(self.engine.labels[self.rows])
         hit = scores.argmax(1) == wanted
         recalls = [hit[wanted == k].float().mean() for k in wanted.unique()]

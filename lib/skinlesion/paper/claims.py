@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from skinlesion import files, parameters
+from skinlesion import files, parameters, studies
 from skinlesion.data import splits
 from skinlesion.data.dataset import DX
 from skinlesion.paper import evidence
@@ -47,15 +47,8 @@ RULE = (
 
 BY_IMAGE, BY_LESION = "paper", "paper_lesion"
 STUDIES = {BY_IMAGE: "by image", BY_LESION: "by lesion"}
-OTHERS = {
-    "paper_clean": "clean arm",
-    "paper_injected": "injected arm",
-    "paper_folds": "five folds, by lesion",
-    "quick_folds": "five folds, by lesion",
-}
+OTHERS = {"quick": "by lesion", "quick_folds": "five folds, by lesion"}
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_recall", "loss")
-LEAKED, SPARED = "with a leaked sibling", "without one"
-CHANGE = "injected − clean"
 FOLDER = "tables"
 """Where the tables lie, in ``reports/``."""
 
@@ -126,7 +119,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
     only
         Run folders to be considered; absent, all.
     """
-    found = {study: evidence.find(folder, study, only=only) for study in parameters.studies()}
+    found = {study: evidence.find(folder, study, only=only) for study in studies.names()}
     main, full = ({study: found[study] for study in names} for names in (STUDIES, (*STUDIES, *OTHERS)))
     measured = {(study, "test"): _headline(runs_of, "test", draws) for study, runs_of in full.items()}
     measured |= {(study, "validation"): _headline(runs_of, "validation", draws) for study, runs_of in main.items()}
@@ -134,7 +127,6 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         claims(main, measured),
         scores(full, measured),
         siblings(found[BY_IMAGE], draws=draws),
-        leak(found, draws=draws),
         effects(found, draws=draws),
         per_class(main, draws=draws),
         convergence(main),
@@ -233,67 +225,16 @@ def siblings(runs_of: Evidence, *, draws: int) -> PaperTable:
     return PaperTable("siblings", pd.DataFrame(rows), _headed(shown), caption)
 
 
-def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
-    """Score the paired arms of the leak where it can help and where it cannot.
-
-    The injected arm trains on the other images of the test lesions that have several. The test images of all other
-    lesions are a control: what changes there is of two trainings and not of the leak, and the difference between the
-    two changes is free of it as far as it moves both groups alike.
-    """
-    rows, shown = [], []
-    measured: dict[str, Evidence] = {}
-    for study, runs_of in found.items():
-        chosen = parameters.load(study)
-        if chosen.leakage_arm is None or chosen.compare_with is None:
-            continue
-        base, runs_of = _pair(found[chosen.compare_with], runs_of)
-        clean, injected = seeds.pairs(base.predictions, runs_of.predictions)
-        leaked = {seed: table.image_id.map(splits.has_sibling(runs_of.splits[seed])) for seed, table in clean.items()}
-        facts = {"arms": study, "size": _size(chosen), "seeds": len(clean)}
-        if not clean or not all(0 < each.sum() < len(each) for each in leaked.values()):
-            missing = {"test images": "–", "images": "–", "arm": CHANGE}
-            shown.append({**facts, **missing, **dict.fromkeys(SHOWN, "not measured")})
-            continue
-        measured |= {base.study: base, study: runs_of}
-        drawn = seeds.Draws.draw(clean, "test", draws=draws)
-        groups = {
-            LEAKED: leaked,
-            SPARED: {seed: ~each for seed, each in leaked.items()},
-            "all": {seed: each | True for seed, each in leaked.items()},
-        }
-        scored = {}
-        for group, kept in groups.items():
-            for arm, tested in (("clean", clean), ("injected", injected)):
-                chosen_rows = {seed: table[kept[seed]] for seed, table in tested.items()}
-                scored[group, arm] = seeds.headline(chosen_rows, "test", drawn)
-            scored[group, CHANGE] = scored[group, "injected"].minus(scored[group, "clean"])
-        scored[f"{LEAKED} − {SPARED}", CHANGE] = scored[LEAKED, CHANGE].minus(scored[SPARED, CHANGE])
-        for (group, arm), each in scored.items():
-            images = np.mean([kept.sum() for kept in groups[group].values()]) if group in groups else np.nan
-            table = each.table().loc[list(SHOWN)]
-            which = {**facts, "test images": group, "images": images, "arm": arm}
-            rows += _long(table, **which)
-            texts = {name: tables.interval(*table.loc[name, ["mean", "low", "high"]]) for name in SHOWN}
-            shown.append({**which, "images": "–" if np.isnan(images) else f"{images:,.0f}", **texts})
-    caption = (
-        "What the leak does, in pairs of runs that differ in it alone (same test images, training size and class mix), "
-        "where another image of the lesion is in the injected arm's training and where there is none: "
-        f"mean over seeds with 95% interval, paired for the differences. {_of(measured)}"
-    )
-    return PaperTable("leak", pd.DataFrame(rows), _headed(shown), caption)
-
-
 def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
     """Return the differences between every study that names one to be compared with and that one, in pairs of runs.
 
-    Pairs of runs share seed and test images; a study names the other in its parameter ``compare_with``. The arms of the
-    leak have a table of their own, :func:`leak`.
+    Pairs of runs share seed and test images; a study names the other in its parameter ``compare_with``.
     """
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
     for study, runs_of in found.items():
         chosen = parameters.load(study)
-        if chosen.compare_with is None or chosen.leakage_arm is not None:
+        if chosen.compare_with is None or chosen.crossover or chosen.split_by == "source":
             continue
         base, runs_of = _pair(found[chosen.compare_with], runs_of)
         pair = seeds.pairs(base.predictions, runs_of.predictions)
@@ -373,7 +314,7 @@ def convergence(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
 def assumptions() -> PaperTable:
     """Return what the preprint leaves open and what is assumed here, from the comments of the study by image."""
     pattern = re.compile(r"^(\w+): *(\S+) *# open(?: \((.*?)\))?: (.+)$")
-    lines = (parameters.STUDIES / f"{BY_IMAGE}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = (studies.FOLDER / f"{BY_IMAGE}.yaml").read_text(encoding="utf-8").splitlines()
     found = [match.groups() for line in lines if (match := pattern.match(line))]
     rows = [
         {"parameter": key, "assumed": value, "the preprint says": said or "nothing", "reason": reason}
@@ -391,22 +332,21 @@ def runs(found: dict[str, Evidence]) -> PaperTable:
     """List every run behind the tables: what it was made of, by which code, on what, in which time."""
     rows = []
     for study, runs_of in found.items():
-        if study in (*STUDIES, *OTHERS) or _compared(study):
-            for seed, manifest in runs_of.manifests.items():
-                first = manifest["sittings"][0]
-                rows.append(
-                    {
-                        "study": study,
-                        "seed": seed,
-                        "data": manifest["data"]["title"],
-                        "weights": manifest["weights"],
-                        "commit": (first["source"]["commit"] or "none")[:12],
-                        "hardware": runs_of.hardware,
-                        "torch": first["environment"]["packages"]["torch"],
-                        "precision": manifest["precision"],
-                        "minutes": f"{manifest['training_seconds'] / 60:.1f}",
-                    }
-                )
+        for seed, manifest in runs_of.manifests.items():
+            first = manifest["sittings"][0]
+            rows.append(
+                {
+                    "study": study,
+                    "seed": seed,
+                    "data": manifest["data"]["title"],
+                    "weights": manifest["weights"],
+                    "commit": (first["source"]["commit"] or "none")[:12],
+                    "hardware": runs_of.hardware,
+                    "torch": first["environment"]["packages"]["torch"],
+                    "precision": manifest["precision"],
+                    "minutes": f"{manifest['training_seconds'] / 60:.1f}",
+                }
+            )
     table = pd.DataFrame(rows)
     return PaperTable("runs", table, table, "Every run behind these tables, from the manifests.")
 
@@ -422,12 +362,6 @@ def _headline(runs_of: Evidence, part: str, draws: int) -> pd.DataFrame:
 def _pair(base: Evidence, runs_of: Evidence) -> tuple[Evidence, Evidence]:
     """Return the runs of both studies whose seed the other has too."""
     return base.shared_with(runs_of), runs_of.shared_with(base)
-
-
-def _compared(study: str) -> bool:
-    """Say whether a study is one side of a comparison."""
-    chosen = {name: parameters.load(name).compare_with for name in parameters.studies()}
-    return chosen[study] is not None or study in chosen.values()
 
 
 def _tests(runs_of: Evidence) -> dict[int, pd.DataFrame]:

@@ -22,7 +22,7 @@ from skinlesion.scoring import evaluation
 COLOURS = dict(zip(DX, ["#0173b2", "#de8f05", "#029e73", "#949494", "#d55e00", "#56b4e9", "#cc78bc"], strict=True))
 """One colour a class, from seaborn's colour-blind-safe palette (B. Wong, Nat. Methods 8, 441 (2011))."""
 
-PART_COLOURS = {"train": "#555555", "validation": "#0173b2", "test": "#d55e00"}
+PART_COLOURS = {"train": "#555555", "validation": "#0173b2", "calibration": "#029e73", "test": "#d55e00"}
 
 INK = "#1f2430"
 MUTED = "#6b7280"
@@ -205,12 +205,15 @@ def parts(counts: pd.DataFrame) -> Picture:
                     color="white",
                     fontsize=8,
                 )
-        axes[0].text(left[0] + share[part].iloc[0] / 2, -0.75, part, ha="center", color=PART_COLOURS[part])
+        middle = left[0] + share[part].iloc[0] / 2
+        axes[0].text(middle, -0.75, part, ha="center", color=PART_COLOURS[part], fontsize=8)
         left += share[part].to_numpy()
     axes[0].invert_yaxis()
     axes[0].set(xlabel="share of the diagnosis's images (counts inside)", xlim=(0, 1))
     axes[0].xaxis.set_major_formatter(PercentFormatter(1))
-    return Picture(figure, "Bars of the share of each diagnosis's images in training, validation and test.")
+    return Picture(
+        figure, "Bars of the share of each diagnosis's images in training, validation, calibration and test."
+    )
 
 
 def similarities(pairs: pd.DataFrame, known: pd.DataFrame) -> Picture:
