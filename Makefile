@@ -8,7 +8,20 @@ WEIGHTS ?=
 GALLERIES ?=
 DATASET ?= ham10000
 
+LAUNCH ?=
+
 NOTEBOOKS := 01_eda 02_preprocessing 03_training 04_evaluation 05_error_analysis
+
+# What stands in targets must be plain before any shell sees it; other values reach it through the environment.
+LEFT := $(value STUDY)
+$(foreach c,a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9 _,$(eval LEFT := $$(subst $(c),,$$(LEFT))))
+NUMBERS := $(value SEEDS) $(value SEED)
+$(foreach c,0 1 2 3 4 5 6 7 8 9,$(eval NUMBERS := $$(subst $(c),,$$(NUMBERS))))
+ifneq ($(LEFT)$(strip $(NUMBERS)),)
+$(error STUDY is a name of lower-case letters, digits and _, SEEDS are numbers; not '$(value STUDY)' with '$(value SEEDS)')
+endif
+$(foreach name,DATA WEIGHTS PYTHON,$(if $(findstring $$,$(subst $$$$,,$(value $(name)))),\
+  $(error $(name) has a $$ in it, which make takes for a variable: write $$$$ in its place)))
 
 # An environment of your own: make report PYTHON=python3
 ifeq ($(origin PYTHON),undefined)
@@ -17,51 +30,49 @@ ENVIRONMENT := .venv/.synced
 endif
 # Kernels run in notebooks/, so the library needs its whole path.
 export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
+export PYTHON STUDY DATA WEIGHTS GALLERIES
 
-SET := $(if $(DATA),--set data=$(abspath $(DATA))) \
-       $(if $(WEIGHTS),--set weights=$(if $(findstring /,$(WEIGHTS)),$(abspath $(WEIGHTS)),$(WEIGHTS))) \
-       $(if $(GALLERIES),--set galleries=$(GALLERIES))
-RUN := $(PYTHON) -m skinlesion
+RUN := "$$PYTHON" -m skinlesion
+SET := $${DATA:+--set "data=$$DATA"} $${WEIGHTS:+--set "weights=$$WEIGHTS"} $${GALLERIES:+--set "galleries=$$GALLERIES"}
 
-OUT := reports/$(STUDY)
+OUT := reports/local/$(STUDY)
 PAGES := $(foreach seed,$(SEEDS),$(foreach notebook,$(NOTEBOOKS),$(OUT)/seed-$(seed)/$(notebook).html))
-FOLDER := $(or $(DATA),$(shell sed -n 's/^data: *\([^ \#]*\).*/\1/p' parameters/$(STUDY).yaml 2>/dev/null),data/ham10000)
-ARCHIVES := $(wildcard $(FOLDER)/HAM10000_* $(FOLDER)/ISIC2018_*)
 
 # What a page is made from: what all of them use, and what it uses besides.
 rooms = $(wildcard $(patsubst %,lib/skinlesion/%/*.*,$(1)))
-COMMON := $(patsubst %,lib/skinlesion/%.py,files parameters runs) $(call rooms,data reporting reporting/template) \
-          $(OUT)/.checked
+COMMON := $(patsubst %,lib/skinlesion/%.py,files parameters runs studies) \
+          $(call rooms,data reporting reporting/template) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages paper verify reproduce data check-data bench test lint lab lock readme clean distclean
+.PHONY: help report pages runs publish paper verify reproduce data check-data bench test lint lab lock readme clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo '  STUDY=demo       a file in parameters/ (demo, quick, paper, paper_lesion, …)'
-	@echo '  SEEDS="0 1 2"    one run a seed; SEED=0 is the one that `reproduce` makes again'
+	@echo '  STUDY=demo       a study of parameters/ or an arm of arms.yaml (demo, quick, paper, paper_lesion, …)'
+	@echo '  SEEDS="0 1 2"    one run a seed; SEED=0 is the one that `reproduce` and `publish` take'
 	@echo '  DATA=folder      where HAM10000 lies, instead of the study'"'"'s `data`'
 	@echo '  DATASET=name     what `data` and `check-data` are about: ham10000 or isic2018_test'
 	@echo '  WEIGHTS=path     a state_dict, a name of torchvision'"'"'s, or none'
 	@echo '  GALLERIES=false  leave photographs out of the reports'
+	@echo '  LAUNCH=command   what training is launched with, such as "srun --gres=gpu:1"'
 	@echo '  PYTHON=python3   an environment of your own, instead of .venv'
 
-report: ## Run the notebooks of a study and render its reports
-	@test -f parameters/$(STUDY).yaml || { \
-	  echo "error: there is no study '$(STUDY)': parameters/$(STUDY).yaml does not exist" >&2; exit 1; }
-	@mkdir -p $(OUT)
-	@echo '$(strip $(SET))' | cmp -s - $(OUT)/.overrides || echo '$(strip $(SET))' > $(OUT)/.overrides
+report: $(ENVIRONMENT) ## Run the notebooks of a study and render its reports
+	@$(RUN) inputs --study "$$STUDY" $(SET) $(OUT)/.inputs
 	@if $(MAKE) -q --no-print-directory pages 2>/dev/null; \
 	  then echo "Nothing to do: the reports of $(STUDY) are up to date."; \
 	  else $(MAKE) --no-print-directory pages; fi
 	@echo "Reports:"
-	@for page in $(PAGES) reports/index.html; do echo "  $$page"; done
+	@for page in $(PAGES) reports/local/index.html; do echo "  $$page"; done
 
-pages: $(PAGES) reports/index.html
+pages: $(PAGES) reports/local/index.html
 
-$(OUT)/.checked: parameters/$(STUDY).yaml $(OUT)/.overrides $(ARCHIVES) | $(ENVIRONMENT)
-	@$(RUN) check --study $(STUDY) $(SET)
+# Parameters, and size and time of every file of the data and of the weights: changed only where one of them is.
+$(OUT)/.inputs: ;
+
+$(OUT)/.checked: $(OUT)/.inputs | $(ENVIRONMENT)
+	@$(RUN) check --study "$$STUDY" $(SET)
 	@touch $@
 
 # Every file is written under another name and renamed when whole, so what stands after a failure or Ctrl-C is
@@ -73,7 +84,7 @@ JOBS = $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 SHARE = $(if $(filter -j%,$(MAKEFLAGS)),RUNS_AT_ONCE=$(firstword $(shell printf '%s\n' $(JOBS) $(words $(SEEDS)) | sort -n)))
 
 # A page and the files its notebook leaves are made together: pattern rules with several targets run once.
-page = $(SHARE) $(RUN) report --study $(STUDY) --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
+page = $(SHARE) $(RUN) report --study "$$STUDY" --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
 
 $(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON)
 	$(page)
@@ -84,6 +95,7 @@ $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_prepro
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
     $(OUT)/seed-%/split.csv lib/skinlesion/processors.py $(call rooms,learning) lib/skinlesion/scoring/predictions.py
+	$(if $(LAUNCH),$(LAUNCH) $(RUN) train --study "$$STUDY" --seed $* $(SET))
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
@@ -94,17 +106,28 @@ $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_err
     $(OUT)/seed-%/predictions.csv $(call rooms,scoring probing learning)
 	$(page)
 
-# The paper's tables are of every run that lies here, the committed ones included.
-EVIDENCE := $(filter-out reports/demo/%,$(wildcard reports/*/seed-*/*.csv reports/*/seed-*/m*.json))
+runs: $(ENVIRONMENT) ## Make every planned run that is missing (-j2: two at once), and say what is there
+	@$(RUN) plan
+	@missing=$$($(RUN) plan --missing); test -z "$$missing" || { $(MAKE) -k --no-print-directory $$missing; \
+	  status=$$?; $(RUN) plan; exit $$status; }
+
+run/%:
+	@$(MAKE) --no-print-directory report STUDY=$(firstword $(subst /, ,$*)) SEEDS=$(notdir $*)
+
+publish: $(ENVIRONMENT) ## Put a finished run (STUDY, SEED) among the published ones; WITH="epochs.npz" adds files
+	@$(RUN) publish --study "$$STUDY" --seed $(SEED) $(SET) $(addprefix --with ,$(WITH))
+
+# The paper's tables are of every run that is published.
+EVIDENCE := $(filter-out reports/local/%,$(wildcard reports/*/seed-*/*.gz reports/*/seed-*/m*.json))
 PAPER := reports/tables/06_paper_tables.html
 RELEASED := reports/paper_lesion/seed-0
 
-paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.md) ## Make the paper's tables from the runs here
+paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.md) ## Make the paper's tables from the published runs
 	@$(RUN) readme
 	@$(RUN) index reports
 	@echo "The paper's tables: $(PAPER)"
 
-$(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) parameters/paper.yaml \
+$(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
     $(filter-out %.checked,$(COMMON)) $(call rooms,scoring paper) | $(ENVIRONMENT)
 	$(RUN) report --study paper $< $@
 
@@ -116,44 +139,45 @@ verify: $(ENVIRONMENT) ## Compute the published scores and tables again from the
 	@$(RUN) verify
 
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
-	@$(RUN) reproduce --study $(STUDY) --seed $(SEED) $(SET)
+	@$(RUN) reproduce --study "$$STUDY" --seed $(SEED) $(SET)
 
-reports/index.html: $(PAGES) lib/skinlesion/paper/index.py $(call rooms,reporting reporting/template)
-	@$(RUN) index reports
+reports/local/index.html: $(PAGES) lib/skinlesion/paper/index.py $(call rooms,reporting reporting/template)
+	@$(RUN) index reports/local
 
 data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken download goes on where it stopped
-	@$(RUN) data --dataset $(DATASET) $(or $(DATA),data/$(DATASET))
+	@$(RUN) data --dataset $(DATASET) "$${DATA:-data/$(DATASET)}"
 
 check-data: $(ENVIRONMENT) ## Say in one table whether the data are the published ones
-	@$(RUN) check-data --dataset $(DATASET) $(or $(DATA),data/$(DATASET))
+	@$(RUN) check-data --dataset $(DATASET) "$${DATA:-data/$(DATASET)}"
 
 bench: $(ENVIRONMENT) ## Measure training and prediction beside plain loops; written to reports/benchmarks/
-	@$(RUN) bench $(if $(DATA),--data $(abspath $(DATA))) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	@$(RUN) bench $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"}
 
 test: $(ENVIRONMENT) ## Run all tests
-	$(PYTHON) -m pytest --numprocesses auto
+	"$$PYTHON" -m pytest --numprocesses auto
 
 lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed without outputs
-	$(PYTHON) -m ruff check
-	$(PYTHON) -m ruff format --check
-	$(PYTHON) -m mypy
-	$(PYTHON) -m nbstripout --verify --keep-id notebooks/*.ipynb
+	"$$PYTHON" -m ruff check
+	"$$PYTHON" -m ruff format --check
+	"$$PYTHON" -m mypy
+	"$$PYTHON" -m nbstripout --verify --keep-id notebooks/*.ipynb
 
 lab: $(ENVIRONMENT) ## Open JupyterLab in the environment
-	$(PYTHON) -m jupyter lab --notebook-dir=notebooks
+	"$$PYTHON" -m jupyter lab --notebook-dir=notebooks
 
 readme: $(ENVIRONMENT) ## Put the numbers of the committed reports into README.md
 	@$(RUN) readme
 
 lock: $(ENVIRONMENT) ## Pin the newest versions that pyproject.toml admits
-	$(PYTHON) -m uv pip compile --universal --generate-hashes --upgrade --group dev pyproject.toml \
+	"$$PYTHON" -m uv pip compile --universal --generate-hashes --upgrade --group dev pyproject.toml \
 	  --quiet --output-file requirements.lock
 
-clean: ## Remove the demo's reports, its sample and the decoded stores; never a tracked file, nor your data
-	git clean -qfdX -- reports/demo reports/index.html data/demo data/store lib tests notebooks
+clean: ## Remove what `make report` made: its reports, the demo's sample, the decoded stores; never a run's state or your data
+	rm -rf reports/local/demo reports/local/index.html data/demo data/store
+	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## Remove the environment as well
-	git clean -qfdX -- .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/.synced: requirements.lock pyproject.toml
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \

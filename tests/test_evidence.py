@@ -5,6 +5,7 @@ from conftest import publish
 
 from skinlesion.paper import evidence
 from skinlesion.paper.evidence import EvidenceError
+from skinlesion.runs import RunError
 
 
 def test_only_finished_runs_count_in_the_order_of_their_seeds(tmp_path):
@@ -24,8 +25,11 @@ def test_only_finished_runs_count_in_the_order_of_their_seeds(tmp_path):
 def test_a_damaged_file_is_named(tmp_path):
     run = publish(tmp_path, "paper", 0)
     (run / "manifest.json").write_text("{")
-    with pytest.raises(EvidenceError, match="seed-0 cannot be used"):
+    with pytest.raises(RunError, match=r"manifest.json cannot be read"):
         _ = evidence.find(tmp_path, "paper").manifests
+    (run / "predictions.csv").write_text("image_id\nISIC_1\n")
+    with pytest.raises(EvidenceError, match=r"cannot be used: predictions lack the column"):
+        _ = evidence.find(tmp_path, "paper").predictions
 
 
 def test_the_list_of_hashes_is_one_that_sha256sum_reads(tmp_path):

@@ -1,8 +1,10 @@
 import json
 
 import pytest
+from conftest import publish
 
 from skinlesion import runs
+from skinlesion.runs import RunError
 
 
 def test_a_missing_file_names_the_notebook_that_writes_it(tiny):
@@ -28,9 +30,9 @@ def test_a_record_says_when_from_what_and_on_what():
 
 
 def test_the_source_is_a_commit_or_said_to_be_none(monkeypatch):
-    assert set(runs.source()) == {"commit", "clean"}
+    assert set(runs.source()) == {"commit", "clean", "protocol"}
     monkeypatch.setattr(runs, "_output", lambda *command: None)
-    assert runs.source() == {"commit": None, "clean": None}
+    assert runs.source() == {"commit": None, "clean": None, "protocol": None}
 
 
 def test_a_run_lies_under_its_study_and_seed(tiny, tmp_path):
@@ -38,3 +40,57 @@ def test_a_run_lies_under_its_study_and_seed(tiny, tmp_path):
     run.write_json("x.json", {"a": 1})
     assert run.read_json("x.json") == {"a": 1}
     assert (tmp_path / "reports" / "demo" / "seed-3" / "x.json").is_file()
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch, tiny):
+    """A run of one's own, as training leaves it, and a folder for what is published."""
+    monkeypatch.setattr(runs, "PUBLISHED", tmp_path / "published")
+    publish(tmp_path / "reports", "demo", 0)
+    return runs.Run(tiny)
+
+
+def change(run, **facts):
+    manifest = run.read_json("manifest.json")
+    for sitting in manifest["sittings"]:
+        sitting["source"].update(facts)
+    run.write_json("manifest.json", {**manifest, **{key: facts[key] for key in facts if key == "data"}})
+
+
+def test_what_is_published_is_read_where_a_run_has_nothing_of_its_own_and_never_written(house, tiny, tmp_path):
+    change(house, clean=True)
+    written = runs.publish(house, to=runs.PUBLISHED)
+    assert {path.name for path in written} == {
+        "manifest.json",
+        "split.csv.gz",
+        "history.csv",
+        "predictions.csv.gz",
+        "metrics.json",
+    }
+    elsewhere = runs.Run(tiny.model_copy(update={"output": str(tmp_path / "empty")}))
+    assert elsewhere.read_csv("predictions.csv").equals(house.read_csv("predictions.csv"))
+    before = {path: path.read_bytes() for path in written}
+    elsewhere.write_json("metrics.json", {})
+    assert elsewhere.read_json("metrics.json") == {}
+    assert {path: path.read_bytes() for path in written} == before
+    assert runs.publish(house, to=tmp_path / "again")[1].read_bytes() == written[1].read_bytes()  # to the byte
+
+
+def test_only_a_finished_run_of_committed_code_on_real_data_is_published(house):
+    change(house, clean=False)
+    with pytest.raises(RunError, match="code or parameters that no commit holds"):
+        runs.publish(house)
+    change(house, clean=True)
+    page = house.folder / "04_evaluation.html"
+    page.write_text("<html>")
+    with pytest.raises(RunError, match="may show photographs: make it again with GALLERIES=false"):
+        runs.publish(house)
+    page.write_text(runs.NO_PHOTOGRAPHS)
+    assert runs.PUBLISHED / "demo/seed-0/04_evaluation.html" in runs.publish(house, to=runs.PUBLISHED)
+    change(house, data={"synthetic": True})
+    with pytest.raises(RunError, match="synthetic"):
+        runs.publish(house)
+    (house.folder / "history.csv").unlink()
+    with pytest.raises(RunError, match="is not finished"):
+        runs.publish(house)
+    assert not (runs.PUBLISHED / "demo/seed-0/history.csv.gz").exists()

@@ -39,7 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
     reproduce = commands.add_parser("reproduce", help="make a published run again and say how close it came")
     reproduce.set_defaults(run=_reproduce)
-    for command in (check, report, train, reproduce):
+    inputs = commands.add_parser("inputs", help="note what a study is made from; the file changes only where that does")
+    inputs.add_argument("output", type=Path)
+    inputs.set_defaults(run=_inputs)
+    publish = commands.add_parser("publish", help="put a finished run among the published ones")
+    publish.add_argument("--with", action="append", default=[], dest="more", metavar="FILE", help="a file to add")
+    publish.set_defaults(run=_publish)
+    plan = commands.add_parser("plan", help="say which planned runs are there, and how long the others will take")
+    plan.add_argument("--missing", action="store_true", help="only the targets that make them")
+    plan.set_defaults(run=_plan)
+    for command in (check, report, train, reproduce, inputs, publish):
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
@@ -95,6 +104,38 @@ def _share_cores(threads: int | Literal["auto"]) -> int:
     chosen = processors.choose(threads)
     os.environ["OMP_NUM_THREADS"] = str(chosen)
     return chosen
+
+
+def _inputs(options: argparse.Namespace) -> None:
+    from skinlesion import files, plan  # slow to import, and a wrong parameter should be told at once
+
+    chosen = _load(options)
+    content = files.as_json(plan.inputs(chosen))
+    if not options.output.is_file() or options.output.read_text(encoding="utf-8") != content:
+        files.write_text(options.output, content)
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from skinlesion import files, runs  # as above
+
+    if runs.source()["clean"] is False:
+        raise runs.RunError("code or parameters have changes that are not committed: commit them first")
+    for path in runs.publish(runs.Run(_load(options)), more=options.more):
+        print(files.shown(path))
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from skinlesion import plan, studies  # as above
+    from skinlesion.files import resolve
+
+    planned, found = studies.everything(), plan.here(resolve(parameters.Runtime().output))
+    left = plan.missing(planned, found)
+    if options.missing:
+        print("\n".join(f"run/{study}/{seed}" for study, seed in left))
+        return
+    table = plan.table(planned, found)
+    print(table.to_string(index=False, justify="left", max_colwidth=72))
+    print(f"\n{len(left)} of {len(left) + sum(key[0] in planned for key in found)} runs are missing: make runs")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -91,9 +91,20 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` to `path` as indented JSON, atomically; numbers that are not finite become null."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write `content` to `path` as :func:`as_json`, atomically."""
+    write_text(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """Return `content` as indented JSON; numbers that are not finite become null."""
+    return json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 CSV: Any = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}

@@ -110,7 +110,7 @@ class Runtime(_Group):
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     galleries: bool = True
     cell_timeout_minutes: int = Field(default=30, ge=1)
-    output: str = "reports"
+    output: str = "reports/local"
     cache: str = "data/store"
 
     @field_validator("threads", mode="before")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,62 +38,11 @@ PACKAGES = [
 ]
 
 
-class RunError(ValueError):
-    """A file that an earlier notebook of the run writes is not there."""
+PUBLISHED = files.ROOT / "reports"
+"""Where published runs lie, ``<study>/seed-<k>``. They are read here, and written by :func:`publish` alone."""
 
-
-@dataclass(frozen=True)
-class Run:
-    """One study with one seed, and the folder ``reports/<study>/seed-<k>`` of its files."""
-
-    parameters: Parameters
-
-    @property
-    def folder(self) -> Path:
-        """Where the run's files lie."""
-        return self.parameters.run_folder
-
-    @property
-    def cache(self) -> Path:
-        """Where decoded stores lie, shared by all runs."""
-        return files.resolve(self.parameters.cache)
-
-    def other(self, study: str | None) -> Run | None:
-        """Return the run of another study with the same seed, or None where it has no predictions."""
-        if study is None:
-            return None
-        run = Run(self.parameters.model_copy(update={"study": study}))
-        return run if (run.folder / "predictions.csv").is_file() else None
-
-    def require(self, name: str) -> Path:
-        """Return the path of one of the run's files.
-
-        Raises
-        ------
-        RunError
-            If it is not there, saying which notebook writes it.
-        """
-        path = self.folder / name
-        if not path.is_file():
-            raise RunError(f"{files.shown(path)} is not there: run {WRITERS.get(name, 'make report')} first")
-        return path
-
-    def read_csv(self, name: str) -> pd.DataFrame:
-        """Read one of the run's tables."""
-        return pd.read_csv(self.require(name))
-
-    def read_json(self, name: str) -> Any:
-        """Read one of the run's JSON files."""
-        return json.loads(self.require(name).read_text(encoding="utf-8"))
-
-    def write_csv(self, name: str, table: pd.DataFrame) -> None:
-        """Write one of the run's tables, whole or not at all."""
-        files.write_csv(self.folder / name, table)
-
-    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write one of the run's JSON files, whole or not at all."""
-        files.write_json(self.folder / name, content)
-
+NEEDED = ("manifest.json", "split.csv", "history.csv", "predictions.csv")
+"""Without these a folder holds no finished run."""
 
 WRITERS = {
     "eda.json": "notebook 01",
@@ -106,6 +57,185 @@ WRITERS = {
     "errors.json": "notebook 05",
 }
 """Who writes what."""
+
+
+class RunError(ValueError):
+    """A file of a run is not there or cannot be read; the message names it."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a run left in a folder; a table may be compressed (``split.csv.gz``)."""
+
+    folder: Path
+
+    def find(self, name: str) -> Path | None:
+        """Return the path of a file, or None where it is not there."""
+        found = [self.folder / each for each in (name, f"{name}.gz") if (self.folder / each).is_file()]
+        return found[0] if found else None
+
+    def require(self, name: str) -> Path:
+        """Return the path of a file.
+
+        Raises
+        ------
+        RunError
+            If it is not there, saying which notebook writes it.
+        """
+        path = self.find(name)
+        if path is None:
+            where = files.shown(self.folder / name)
+            raise RunError(f"{where} is not there: run {WRITERS.get(name, 'make report')} first")
+        return path
+
+    def read_csv(self, name: str) -> pd.DataFrame:
+        """Read a table."""
+        return self._read(name, pd.read_csv)
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file."""
+        return self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
+
+    def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
+        path = self.require(name)
+        try:
+            return read(path)
+        except (OSError, ValueError, EOFError) as error:
+            raise RunError(f"{files.shown(path)} cannot be read: {error}") from error
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run was trained to its end."""
+        return all(self.find(name) for name in NEEDED)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """How the run came to be; empty where it was not trained to its end."""
+        return self.read_json("manifest.json") if self.find("manifest.json") else {}
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it is of data drawn by a program."""
+        return bool(self.manifest.get("data", {}).get("synthetic"))
+
+    @property
+    def hardware(self) -> str:
+        """What it was trained on."""
+        return listed(sitting["environment"]["hardware"] for sitting in self.manifest["sittings"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One study with one seed, and the folder ``<output>/<study>/seed-<k>`` of its files."""
+
+    parameters: Parameters
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files are written."""
+        return self.parameters.run_folder
+
+    @property
+    def cache(self) -> Path:
+        """Where decoded stores lie, shared by all runs."""
+        return files.resolve(self.parameters.cache)
+
+    def files(self, name: str) -> Files:
+        """Return the folder that has a file: the run's own, or where that has not, the published run's."""
+        own, published = Files(self.folder), Files(PUBLISHED / self.folder.parent.name / self.folder.name)
+        return published if own.find(name) is None and published.find(name) else own
+
+    def other(self, study: str | None) -> Run | None:
+        """Return the run of another study with the same seed, or None where it has no predictions."""
+        if study is None:
+            return None
+        run = Run(self.parameters.model_copy(update={"study": study}))
+        return run if run.files("predictions.csv").find("predictions.csv") else None
+
+    def require(self, name: str) -> Path:
+        """Return the path of one of the run's files, as :meth:`Files.require`."""
+        return self.files(name).require(name)
+
+    def read_csv(self, name: str) -> pd.DataFrame:
+        """Read one of the run's tables."""
+        return self.files(name).read_csv(name)
+
+    def read_json(self, name: str) -> Any:
+        """Read one of the run's JSON files."""
+        return self.files(name).read_json(name)
+
+    def write_csv(self, name: str, table: pd.DataFrame) -> None:
+        """Write one of the run's tables, whole or not at all."""
+        files.write_csv(self.folder / name, table)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one of the run's JSON files, whole or not at all."""
+        files.write_json(self.folder / name, content)
+
+
+def find(folder: Path, study: str = "*") -> dict[tuple[str, int], Files]:
+    """Return the folders of all runs in `folder`, by study and seed, in this order."""
+    found = {}
+    for path in folder.glob(f"{study}/seed-*"):
+        seed = path.name.removeprefix("seed-")
+        if seed.isdigit():
+            found[path.parent.name, int(seed)] = Files(path)
+    return dict(sorted(found.items()))
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return each word once, joined by "and"."""
+    return " and ".join(dict.fromkeys(words))
+
+
+def publish(run: Run, *, to: Path = PUBLISHED, more: Collection[str] = ()) -> list[Path]:
+    """Copy a finished run to where published runs lie: tables compressed, no photographs, nothing from unclean code.
+
+    Parameters
+    ----------
+    to
+        ``reports/``.
+    more
+        Files beside :data:`NEEDED`, those of notebooks 01 to 05 and their pages, such as ``epochs.npz``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files written.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished, is of synthetic data, or comes from code or parameters that are in no commit; if a
+        page of it may show photographs.
+    """
+    own = Files(run.folder)
+    name = files.shown(run.folder)
+    if not own.finished:
+        raise RunError(f"{name} is not finished: `make report` goes on with it")
+    if own.synthetic:
+        raise RunError(f"{name} is of synthetic data, which is no evidence")
+    if not all(sitting["source"]["clean"] for sitting in own.manifest["sittings"]):
+        raise RunError(f"{name} was trained by code or parameters that no commit holds: commit, and train again")
+    left = [path for each in (*WRITERS, *more) if (path := own.find(each)) and each != "isic.csv"]
+    pages = sorted(run.folder.glob("0*.html"))
+    for page in pages:
+        if NO_PHOTOGRAPHS not in page.read_text(encoding="utf-8"):
+            raise RunError(f"{files.shown(page)} may show photographs: make it again with GALLERIES=false")
+    written = []
+    for path in [*left, *pages]:
+        target = to / run.folder.parent.name / run.folder.name / path.name
+        if path.name in ("split.csv", "predictions.csv"):
+            target = target.with_name(f"{path.name}.gz")
+        files.write_bytes(
+            target, gzip.compress(path.read_bytes(), mtime=0) if target.suffix == ".gz" else path.read_bytes()
+        )
+        written.append(target)
+    return written
+
+
+NO_PHOTOGRAPHS = '<meta name="photographs" content="none">'
+"""What a page says that was made without galleries."""
 
 
 def open_run(namespace: Mapping[str, Any]) -> Run:

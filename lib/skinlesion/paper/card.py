@@ -5,7 +5,6 @@ Source of the headings: M. Mitchell et al., "Model Cards for Model Reporting", F
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from skinlesion import files
 from skinlesion.data.dataset import DX_NAMES
 from skinlesion.reporting import tables
+from skinlesion.runs import Files
 
 NAME = "MODEL_CARD.md"
 
@@ -30,11 +30,9 @@ def text(run: Path) -> str:
     run
         Its folder, with manifest.json, metrics.json and errors.json.
     """
-    manifest, metrics, errors = (
-        json.loads((run / f"{name}.json").read_text(encoding="utf-8")) for name in ("manifest", "metrics", "errors")
-    )
+    left = Files(run)
+    manifest, metrics, errors = left.manifest, left.read_json("metrics.json"), left.read_json("errors.json")
     chosen, test = manifest["parameters"], metrics["test"]
-    hardware = " and ".join(dict.fromkeys(each["environment"]["hardware"] for each in manifest["sittings"]))
     headline = pd.DataFrame(
         [{"score": tables.heading(name), "test part": tables.interval(**test["headline"][name])} for name in HEADLINE]
     )
@@ -61,10 +59,10 @@ below say.
 ## What it is
 
 A {chosen["backbone"]} for seven diagnoses, from dermoscopic images of {chosen["image_size"]}×{chosen["image_size"]}
-pixels ({chosen["resize"]}), trained as study `{chosen["study"]}` says (parameters/{chosen["study"]}.yaml): Adam,
+pixels ({chosen["resize"]}), trained as study `{chosen["study"]}` says (`parameters/`): Adam,
 learning rate {chosen["learning_rate"]}, batches of {chosen["batch_size"]}, {chosen["epochs"]} epochs, of which epoch
 {manifest["selected_epoch"]} is kept (best validation {chosen["selection"]}). It started from {manifest["weights"]}.
-Trained in {manifest["training_seconds"] / 60:.0f} minutes on {hardware}, in {manifest["precision"]}.
+Trained in {manifest["training_seconds"] / 60:.0f} minutes on {left.hardware}, in {manifest["precision"]}.
 
     PYTHONPATH=lib python -m skinlesion predict {files.shown(run)}/model.safetensors PHOTOGRAPH.jpg
 
@@ -74,7 +72,7 @@ them.
 ## Data and licence
 
 {manifest["data"]["title"]} (P. Tschandl, C. Rosendahl, H. Kittler, Sci. Data 5, 180161 (2018)), licensed CC BY-NC 4.0;
-the weights are released under the same terms. No lesion is on both sides of the split (`split.csv`).
+the weights are released under the same terms. No lesion is on both sides of the split (`split.csv.gz`).
 
 ## How good it is
 
@@ -99,8 +97,8 @@ Groups with too few images have a dash.
 ## Limits
 
 - One collection, from clinics in Austria and Australia, which does not record the colour of the skin; other clinics,
-  cameras and skins were not seen. The study `transfer` measures what a source that was not seen does to a network of
-  reduced size.
+  cameras and skins were not seen. The study `quick_sources` measures what an unseen source does to a network of reduced
+  size.
 - It knows seven diagnoses and must name one of them for any picture, a picture of something else included.
 - Confidence is not calibrated: the expected calibration error is {error["before"]:.3f}; temperature
   {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}.

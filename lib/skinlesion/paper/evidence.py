@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection
+import functools
+import operator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from skinlesion import files
+from skinlesion import files, runs
+from skinlesion.runs import Files, listed
 from skinlesion.scoring import predictions
-
-NEEDED = ("manifest.json", "split.csv", "history.csv", "predictions.csv")
-"""Without these a folder is no finished run."""
 
 SUMS = "SHA256SUMS"
 """The list of published files with their hashes, as ``sha256sum --check`` reads it."""
@@ -36,74 +35,61 @@ class Evidence:
     ----------
     study
         Its name.
-    folders
+    runs
         The folder of each seed's run, by seed.
     """
 
     study: str
-    folders: dict[int, Path]
+    runs: dict[int, Files]
 
     @property
     def seeds(self) -> list[int]:
         """The seeds, ascending."""
-        return list(self.folders)
+        return list(self.runs)
 
     @cached_property
     def manifests(self) -> dict[int, dict[str, Any]]:
         """How each run came to be."""
-        return self._each(lambda folder: json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+        return {seed: run.manifest for seed, run in self.runs.items()}
 
     @cached_property
     def predictions(self) -> dict[int, pd.DataFrame]:
-        """The probabilities of validation and test images of each run, checked."""
-        return self._each(lambda folder: predictions.check(pd.read_csv(folder / "predictions.csv")))
+        """The probabilities of the images that no run was trained on, checked."""
+        found = {}
+        for seed, run in self.runs.items():
+            try:
+                found[seed] = predictions.check(run.read_csv("predictions.csv"))
+            except predictions.PredictionsError as error:
+                raise EvidenceError(f"{files.shown(run.folder)} cannot be used: {error}") from error
+        return found
 
     @cached_property
     def splits(self) -> dict[int, pd.DataFrame]:
         """Which image was in which part of each run."""
-        return self._each(lambda folder: pd.read_csv(folder / "split.csv"))
+        return {seed: run.read_csv("split.csv") for seed, run in self.runs.items()}
 
     @cached_property
     def histories(self) -> dict[int, pd.DataFrame]:
         """The epochs of each run."""
-        return self._each(lambda folder: pd.read_csv(folder / "history.csv"))
+        return {seed: run.read_csv("history.csv") for seed, run in self.runs.items()}
 
     def shared_with(self, other: Evidence) -> Evidence:
         """Return its runs of the seeds that `other` has too."""
-        return Evidence(self.study, {seed: folder for seed, folder in self.folders.items() if seed in other.folders})
+        return Evidence(self.study, {seed: run for seed, run in self.runs.items() if seed in other.runs})
 
     @property
     def synthetic(self) -> bool:
         """Whether any of it is of data drawn by a program."""
-        return any(manifest["data"]["synthetic"] for manifest in self.manifests.values())
+        return any(run.synthetic for run in self.runs.values())
 
     @property
     def hardware(self) -> str:
         """What it was trained on."""
-        machines = [
-            sitting["environment"]["hardware"]
-            for manifest in self.manifests.values()
-            for sitting in manifest["sittings"]
-        ]
-        return " and ".join(dict.fromkeys(machines))
+        return listed(run.hardware for run in self.runs.values())
 
     def said(self, *keys: str) -> str:
         """Return what the manifests say under some keys, each answer once."""
-        answers = []
-        for manifest in self.manifests.values():
-            for key in keys:
-                manifest = manifest[key]
-            answers.append(str(manifest))
-        return " and ".join(dict.fromkeys(answers))
-
-    def _each(self, read: Callable[[Path], Any]) -> dict[int, Any]:
-        found = {}
-        for seed, folder in self.folders.items():
-            try:
-                found[seed] = read(folder)
-            except (OSError, ValueError, KeyError) as error:
-                raise EvidenceError(f"{files.shown(folder)} cannot be used: {error}") from error
-        return found
+        return listed(str(functools.reduce(operator.getitem, keys, manifest)) for manifest in self.manifests.values())
 
 
 def find(folder: Path, study: str, *, only: Collection[Path] | None = None) -> Evidence:
@@ -116,21 +102,24 @@ def find(folder: Path, study: str, *, only: Collection[Path] | None = None) -> E
     only
         Run folders to be considered; absent, all.
     """
-    found = {}
-    for run in (folder / study).glob("seed-*"):
-        seed = run.name.removeprefix("seed-")
-        finished = seed.isdigit() and all((run / name).is_file() for name in NEEDED)
-        if finished and (only is None or run in only):
-            found[int(seed)] = run
-    return Evidence(study, dict(sorted(found.items())))
+    finished = {
+        seed: run
+        for (_, seed), run in runs.find(folder, study).items()
+        if run.finished and (only is None or run.folder in only)
+    }
+    return Evidence(study, finished)
 
 
 def published(folder: Path) -> list[Path]:
     """Return the files of all finished runs on real data in `folder`: what is listed with its hash."""
-    runs = [run for run in sorted(folder.glob("*/seed-*")) if all((run / name).is_file() for name in NEEDED)]
-    real = [run for run in runs if not json.loads((run / "manifest.json").read_text("utf-8"))["data"]["synthetic"]]
-    listed = [path for run in real for path in sorted(run.iterdir()) if path.suffix in (".csv", ".json")]
-    return listed + [path for path in [folder / RELEASED] if path.is_file()]
+    real = [run for run in runs.find(folder).values() if run.finished and not run.synthetic]
+    listed_files = [
+        path
+        for run in real
+        for path in sorted(run.folder.iterdir())
+        if path.suffix in (".csv", ".json", ".gz", ".html")
+    ]
+    return listed_files + [path for path in [folder / RELEASED] if path.is_file()]
 
 
 def write_sums(folder: Path) -> Path:

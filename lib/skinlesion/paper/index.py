@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,10 +47,10 @@ def write(folder: Path) -> Path:
     pathlib.Path
         The page.
     """
-    runs_here = sorted(folder.glob("*/seed-*"))
-    shown = [run for run in runs_here if _links(run, folder)]
-    entries = "".join(_index_entry(run, folder) for run in shown)
-    rest = _index_rest([run for run in runs_here if run not in shown])
+    here = runs.find(folder).values()
+    shown = [run for run in here if _links(run, folder)]
+    entries = "".join(_index_entry(run, folder) for run in sorted(shown, key=lambda run: run.synthetic))
+    rest = _index_rest([run for run in here if run not in shown])
     css = (pages.TEMPLATE / "report.css").read_text(encoding="utf-8")
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -76,7 +75,7 @@ def _paper_entry(folder: Path) -> str:
     )
 
 
-def _index_entry(run: Path, folder: Path) -> str:
+def _index_entry(run: runs.Files, folder: Path) -> str:
     """Return the section of a run that has reports."""
     return f"""<section>
 <h2>{_name(run)}</h2>
@@ -87,11 +86,11 @@ def _index_entry(run: Path, folder: Path) -> str:
 """
 
 
-def _index_rest(runs: list[Path]) -> str:
+def _index_rest(left: list[runs.Files]) -> str:
     """Return one table of the runs that left files and have no report."""
-    if not runs:
+    if not left:
         return ""
-    rows = [[_name(run), *_scores(run), html.escape(_facts(run))] for run in runs]
+    rows = [[_name(run), *_scores(run), html.escape(_facts(run))] for run in left]
     return f"""<section>
 <h2>Runs without a report here</h2>
 <p>Their files are, and what compares runs is made from them; <code>make report</code> makes the pages.</p>
@@ -106,36 +105,34 @@ def _html_table(head: list[str], rows: list[list[str]]) -> str:
     return f'<div class="output_html"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _name(run: Path) -> str:
-    synthetic = _json(run / "manifest.json").get("data", {}).get("synthetic")
-    tag = ' <span class="tag">SYNTHETIC DATA</span>' if synthetic else ""
-    return f"{run.parent.name}, {run.name.replace('-', ' ')}{tag}"
+def _name(run: runs.Files) -> str:
+    tag = ' <span class="tag">SYNTHETIC DATA</span>' if run.synthetic else ""
+    return f"{run.folder.parent.name}, {run.folder.name.replace('-', ' ')}{tag}"
 
 
-def _links(run: Path, folder: Path) -> list[str]:
+def _links(run: runs.Files, folder: Path) -> list[str]:
     return [
-        f'<a href="{run.relative_to(folder).as_posix()}/{stem}.html">{title}</a>'
+        f'<a href="{run.folder.relative_to(folder).as_posix()}/{stem}.html">{title}</a>'
         for stem, title in pages.TITLES.items()
-        if (run / f"{stem}.html").is_file()
+        if run.find(f"{stem}.html")
     ]
 
 
-def _facts(run: Path) -> str:
+def _facts(run: runs.Files) -> str:
     """Say in a line what data a run is of, at what size, and how it was split."""
-    manifest = _json(run / "manifest.json")
-    chosen = manifest.get("parameters")
-    facts = [manifest.get("data", {}).get("title", "not trained yet")]
+    chosen = run.manifest.get("parameters")
+    facts = [run.manifest.get("data", {}).get("title", "not trained yet")]
     if chosen:
         facts.append(f"{chosen['image_size']}×{chosen['image_size']}, split by {chosen['split_by']}")
-        left_out = _json(run / "preprocessing.json").get("left_out")
+        left_out = _json(run, "preprocessing.json").get("left_out")
         facts += [f"{left_out} left out of training and tested"] if left_out else []
     return "; ".join(facts)
 
 
-def _scores(run: Path) -> list[str]:
-    test = _json(run / "metrics.json").get("test", {}).get("headline", {})
+def _scores(run: runs.Files) -> list[str]:
+    test = _json(run, "metrics.json").get("test", {}).get("headline", {})
     return [interval(**test[score]) if score in test else "not measured" for score in SCORES]
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _json(run: runs.Files, name: str) -> dict[str, Any]:
+    return run.read_json(name) if run.find(name) else {}

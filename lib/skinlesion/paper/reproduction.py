@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import pandas as pd
 from skinlesion import files
 from skinlesion.parameters import Parameters
 from skinlesion.reporting import pages
+from skinlesion.runs import PUBLISHED, Files
 from skinlesion.scoring import evaluation, predictions
 
-FOLDER = "reports/reproduced"
+FOLDER = "reports/local/reproduced"
 """Where runs that are made again lie, beside those they are compared with."""
 
 NOTEBOOKS = ("02_preprocessing", "03_training")
@@ -56,7 +56,7 @@ def reproduce(parameters: Parameters) -> Reproduction:
     ReproductionError
         If the run was not published.
     """
-    published = parameters.run_folder
+    published = PUBLISHED / parameters.study / f"seed-{parameters.seed}"
     _require(published)
     again = parameters.model_copy(update={"output": FOLDER, "galleries": False})
     for name in NOTEBOOKS:
@@ -73,16 +73,16 @@ def compare(published: Path, again: Path) -> Reproduction:
         Their folders.
     """
     _require(published)
-    headline = json.loads((published / "metrics.json").read_text(encoding="utf-8"))["test"]["headline"]
-    tables = [pd.read_csv(folder / "predictions.csv") for folder in (published, again)]
+    sides = [Files(folder) for folder in (published, again)]
+    headline = sides[0].read_json("metrics.json")["test"]["headline"]
+    tables = [side.read_csv("predictions.csv") for side in sides]
     labels, probabilities, _ = predictions.part(tables[1], "test")
     scores = pd.DataFrame(headline).T.loc[list(SCORES)].rename(columns={"value": "published"})
     scores["again"] = evaluation.headline(labels, probabilities).value
     scores["within"] = scores.again.between(scores.low, scores.high)
-    splits = [pd.read_csv(folder / "split.csv") for folder in (published, again)]
+    splits = [side.read_csv("split.csv") for side in sides]
     differs = [] if splits[0].equals(splits[1]) else ["split: other images in some part"]
-    manifests = [json.loads((folder / "manifest.json").read_text(encoding="utf-8")) for folder in (published, again)]
-    differs += _differences(*(_facts(manifest) for manifest in manifests))
+    differs += _differences(*(_facts(side.manifest) for side in sides))
     if tables[0].equals(tables[1]):
         verdict = IDENTICAL
     else:
@@ -91,9 +91,7 @@ def compare(published: Path, again: Path) -> Reproduction:
 
 
 def _require(published: Path) -> None:
-    missing = [
-        name for name in ("predictions.csv", "metrics.json", "manifest.json") if not (published / name).is_file()
-    ]
+    missing = [name for name in ("predictions.csv", "metrics.json", "manifest.json") if not Files(published).find(name)]
     if missing:
         raise ReproductionError(
             f"{files.shown(published)} has no {' and no '.join(missing)}: there is no published run to compare with"

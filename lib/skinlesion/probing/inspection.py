@@ -48,7 +48,7 @@ def open_inputs(run: Run, cases: pd.DataFrame) -> Inputs:
     chosen = run.parameters
     nothing = np.empty((0, chosen.image_size, chosen.image_size, 3), np.uint8)
     try:
-        model, _ = inference.load(run.folder / "model.safetensors")
+        model, _ = inference.load(run.files("model.safetensors").folder / "model.safetensors")
         data = dataset.open_dataset(chosen)
     except (inference.InferenceError, dataset.DatasetError) as error:
         return Inputs(f"Not computed: {error}.", nn.Identity(), nothing, None)

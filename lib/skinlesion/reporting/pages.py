@@ -169,6 +169,7 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
         "synthetic": soup.select_one("p.synthetic") is not None,
         "siblings": [] if of_all_runs else [(f"{stem}.html", text) for stem, text in TITLES.items()],
         "contents": [(tag["id"], _text(tag)) for tag in soup.find_all("h2") if tag.get("id")],
+        "photographs": "none" if of_all_runs or not parameters.get("galleries", True) else "shown",
         "footer": f"Run by papermill in {seconds:.0f} s." if seconds else "",
     }
     page, _ = exporter.from_notebook_node(notebook, resources={"report": report})
