@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -89,6 +91,18 @@ def _parser() -> argparse.ArgumentParser:
     card.set_defaults(run=_card)
     audit = commands.add_parser("verify", help="compute the published scores and tables again, and compare")
     audit.set_defaults(run=_verify)
+    split = commands.add_parser(
+        "audit-split",
+        help="say what a split of HAM10000 leaks, whoever drew it",
+        epilog="Ends with 0 where nothing leaks, 1 where something does, 2 where a table cannot be read.",
+    )
+    split.add_argument("table", type=Path, nargs="?", help="a CSV with image_id and part, and predictions if you like")
+    for part in ("train", "validation", "test"):
+        split.add_argument(f"--{part}", type=Path, metavar="CSV", help=f"instead: the {part} images alone")
+    split.add_argument("--data", type=Path, default="data/ham10000", help="a folder with HAM10000_metadata")
+    split.add_argument("--pairs", type=Path, metavar="CSV", help="images of one lesion, instead of a search for them")
+    split.add_argument("--json", action="store_true", help="for a program to read")
+    split.set_defaults(run=_audit_split)
     return parser
 
 
@@ -268,6 +282,25 @@ def _verify(options: argparse.Namespace) -> None:
     if failed:
         raise ValueError(f"{failed} of {done} checks failed: what is published is not what was computed")
     print(f"All {done} checks passed: scores and tables are what the predictions say, other files the published ones.")
+
+
+def _audit_split(options: argparse.Namespace) -> None:
+    from skinlesion import files  # as above
+    from skinlesion.paper import audit
+
+    parts = {part: getattr(options, part) for part in ("train", "validation", "test")}
+    try:
+        split = audit.open_split(options.table, **parts)
+        folder = files.resolve(options.data)
+        lesions = audit.open_lesions(folder)
+        pairs = audit.open_pairs(lesions, folder, cache=files.ROOT / "data" / "store", given=options.pairs)
+        found = audit.audit(split, lesions, pairs)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False) if options.json else found)
+    if found.leaks:
+        sys.exit(1)
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -1,0 +1,450 @@
+"""Other people's splits of HAM10000: what stands on both sides, what else is unusual, and what the test part is worth.
+
+A table of image ids and parts is enough, and the table that says which image shows which lesion. Images are not.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from skinlesion.data import archives, dataset, duplicates, splits
+from skinlesion.data.dataset import DX
+from skinlesion.reporting import tables
+from skinlesion.scoring import evaluation
+
+IMAGE = ("imageid", "image", "isicid", "imagename", "filename", "file", "imagepath", "filepath", "path", "id")
+PART = ("part", "split", "set", "subset", "partition")
+PREDICTED = ("predicted", "prediction", "pred", "predicteddx", "predictedclass", "predictedlabel", "ypred")
+"""Usual names of the columns, in the order of preference; case, spaces and underscores do not matter."""
+
+PARTS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "holdout"),
+    splits.UNUSED: (splits.UNUSED, ""),
+}
+"""What the parts are called."""
+
+SIDES = (("test", "train"), ("test", "validation"), ("validation", "train"))
+"""The parts that must share nothing, the one that is scored first."""
+
+RATIO = 1.5
+LEVEL = 0.001
+"""A part has another class mix if a diagnosis has this many times the share it has in the whole table, or less than its
+inverse, and chance does so in fewer cases than this (exact binomial test). Of 360 stratified splits of HAM10000, by
+image and by lesion, none has; of 300 by image that are not stratified 2 have, of 300 by lesion 9."""
+
+DRAWS = 1000  # of the bootstrap
+SCORES = ("accuracy", "balanced_accuracy")
+
+FOUND = "found in the images"
+
+
+class AuditError(ValueError):
+    """The table cannot be audited; the message says what is missing and how to give it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a split shows.
+
+    Attributes
+    ----------
+    kind
+        Which: ``same image``, ``same lesion`` and ``near-duplicate`` are leaks.
+    said
+        The finding in a sentence.
+    counts
+        How many images, or rows where rows repeat, of each diagnosis and of ``all``; of unknown images, of each part.
+    leak
+        Whether something stands on both sides.
+    """
+
+    kind: str
+    said: str
+    counts: dict[str, int]
+    leak: bool = False
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in a split.
+
+    Attributes
+    ----------
+    verdict
+        The finding that matters most, in a sentence.
+    rows
+        Rows of each part.
+    pairs
+        How many pairs of images under two lesion ids were known, by where they come from.
+    findings
+        Leaks first.
+    scores
+        Where there are predictions: images (``all``, ``clean``: no image of the lesion in training, ``leaked``), count,
+        majority_accuracy, and :data:`SCORES`, each with value, low, high (95% interval, bootstrap of lesion groups).
+    """
+
+    verdict: str
+    rows: dict[str, int]
+    pairs: dict[str, int]
+    findings: list[Finding]
+    scores: list[dict[str, Any]]
+
+    @property
+    def leaks(self) -> bool:
+        """Whether anything stands on both sides."""
+        return any(finding.leak for finding in self.findings)
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{part} {count:,}" for part, count in self.rows.items())
+        pairs = ", ".join(f"{count} {source}" for source, count in self.pairs.items())
+        alone = len(self.pairs) == 1
+        blocks = [
+            self.verdict,
+            f"Rows: {rows}. Pairs of images of one lesion under two lesion ids: {pairs}"
+            + ("; give images with --data, or a table with --pairs, to know more." if alone else "."),
+        ]
+        for finding in self.findings:
+            counts = pd.DataFrame([finding.counts]).to_string(index=False)
+            blocks.append(f"{finding.kind}: {finding.said}\n{counts}")
+        if self.scores:
+            shown = {score: [tables.interval(*row[score].values()) for row in self.scores] for score in SCORES}
+            table = pd.DataFrame(self.scores).assign(**shown).round(3)
+            blocks.append(
+                "predictions: scores on the test part with 95% interval; clean images have no image of their lesion in "
+                "training. Clean and leaked images differ in their diagnoses too, so the gap is not the leak's effect "
+                f"alone: majority_accuracy is that of always naming the largest class\n{table.to_string(index=False)}"
+            )
+        return "\n\n".join(blocks)
+
+
+def read(path: Path, part: str | None = None) -> pd.DataFrame:
+    """Read image ids, parts and predictions from a table of anybody's: with commas, semicolons or tabs.
+
+    Parameters
+    ----------
+    path
+        A CSV. Ids may be file names or paths. Predictions are a column of predicted classes, or one of probabilities
+        a class (``p_akiec`` or ``akiec`` …); such columns of nothing but 0 and 1 are labels, and passed over.
+    part
+        The part that the file is of. If it has a column of parts all the same, its rows of that part are taken.
+
+    Returns
+    -------
+    pandas.DataFrame
+        image_id, part (train, validation, test or unused) and, if there are predictions, predicted.
+
+    Raises
+    ------
+    AuditError
+        If it is no table, has no rows, or lacks a column.
+    """
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if "\0" in text:
+        raise AuditError(f"{path} is no text: save the table as CSV, in UTF-8")
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    try:
+        frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
+    except ValueError as error:
+        raise AuditError(f"{path} cannot be read as a table: {error}") from error
+    frame = frame.fillna("")
+    columns = ", ".join(map(str, frame.columns))
+    if any(archives.IMAGE_ID.search(str(name)) for name in frame.columns):
+        raise AuditError(f"{path} has no line of column names: put one first, e.g. image_id,part")
+    if (image := _column(frame, IMAGE)) is None:
+        raise AuditError(f"{path} has no column of image ids (its columns: {columns}): call it image_id")
+    if (parts := _column(frame, PART)) is None and part is None:
+        raise AuditError(
+            f"{path} has no column of parts (its columns: {columns}): call it part, or give one file a part with "
+            "--train, --validation and --test"
+        )
+    named = frame[image].str.upper().str.extract(rf".*({archives.IMAGE_ID.pattern})(?!\d)")[0]
+    table = pd.DataFrame({"image_id": named.fillna(frame[image].str.strip())})
+    table["part"] = part if parts is None else _parts(frame[parts], path)
+    if (predicted := _predicted(frame)) is not None:
+        table["predicted"] = predicted
+    table = table[(table.image_id != "") & ((part is None) | (table.part == part))]
+    if table.empty:
+        raise AuditError(f"{path} has no {part or 'image'} row: is it the right file?")
+    return table
+
+
+def open_split(table: Path | None, **parts: Path | None) -> pd.DataFrame:
+    """Read a split from one table, from one a part (``train=…``), or from both, as :func:`read`.
+
+    Raises
+    ------
+    AuditError
+        If there is no table, or one cannot be used.
+    """
+    found = [read(table)] if table else []
+    found += [read(path, part) for part, path in parts.items() if path]
+    if not found:
+        raise AuditError("there is no table: give one, or one a part with --train and --test")
+    return pd.concat(found, ignore_index=True)
+
+
+def open_lesions(folder: Path) -> pd.DataFrame:
+    """Read the table that says which image shows which lesion.
+
+    Raises
+    ------
+    AuditError
+        If the folder has none.
+    DatasetError
+        If it cannot be used.
+    """
+    try:
+        table = dataset.find_table(folder)
+    except dataset.DatasetError:
+        raise AuditError(
+            f"which image shows which lesion is not known: {folder} has no HAM10000_metadata. Give the folder that has "
+            "it with --data (the table alone will do), or download it with `make data`"
+        ) from None
+    return dataset.read_metadata(table)
+
+
+def open_pairs(
+    metadata: pd.DataFrame, folder: Path, *, cache: Path, given: Path | None = None
+) -> dict[str, pd.DataFrame]:
+    """Return pairs of images of one lesion under two lesion ids, by where they come from.
+
+    Those that others have published; and those of a table, or those found in the folder's images if it has them all,
+    which takes minutes once.
+
+    Parameters
+    ----------
+    given
+        A CSV with image_a and image_b, as ``duplicates.csv`` of a run.
+
+    Raises
+    ------
+    AuditError
+        If the table of pairs lacks a column.
+    """
+    pairs = {"published": duplicates.published(metadata)}
+    if given is not None:
+        table = pd.read_csv(given)
+        if not {"image_a", "image_b"} <= set(table):
+            raise AuditError(f"{given} lacks the columns image_a and image_b: give a table of pairs of images")
+        return pairs | {
+            given.name: table[table.image_a.isin(metadata.image_id) & table.image_b.isin(metadata.image_id)]
+        }
+    try:
+        members = archives.index(folder)
+        dataset.check(metadata, members, folder=folder)
+    except dataset.DatasetError:
+        return pairs
+    return pairs | {FOUND: duplicates.find(dataset.Dataset(folder, metadata, members), cache=cache)}
+
+
+def audit(table: pd.DataFrame, metadata: pd.DataFrame, pairs: Mapping[str, pd.DataFrame]) -> Audit:
+    """Say what a split shows.
+
+    Parameters
+    ----------
+    table
+        From :func:`read`.
+    metadata
+        image_id, lesion_id and dx of every image of the data.
+    pairs
+        From :func:`open_pairs`.
+
+    Raises
+    ------
+    AuditError
+        If there is no training or no test part, no image is of the data, or a prediction is no diagnosis.
+    """
+    for part in ("train", "test"):
+        if not (table.part == part).any():
+            there = ", ".join(sorted(table.part.unique()))
+            raise AuditError(f"there is no {part} part (parts here: {there}): add its rows, or its file with --{part}")
+    known = metadata[["image_id", "lesion_id", "dx"]].assign(lesion_group=duplicates.groups(metadata, *pairs.values()))
+    split = table.merge(known, on="image_id", how="left")
+    unknown = split[split.dx.isna()].drop_duplicates("image_id")
+    used = split[split.dx.notna() & (split.part != splits.UNUSED)]
+    for part in ("train", "test"):
+        if not (used.part == part).any():
+            example = table.image_id[table.part == part].iloc[0]
+            raise AuditError(
+                f"no {part} image is in the table of lesions (the first is {example!r}): ids should look like "
+                f"{metadata.image_id.iloc[0]}"
+            )
+    images = used.drop_duplicates(["image_id", "part"])
+    findings, leaked = _shared(images, pd.concat(pairs.values()))
+    kinds = len({finding.kind for finding in findings})
+    findings += [*_repeated(used), *_singles(images, metadata), *_class_mix(used, metadata)]
+    if len(unknown):
+        counts = unknown.part.value_counts().to_dict()
+        counted = _of(len(unknown), table.image_id.nunique(), "images")
+        said = f"{counted} are not of this data: {unknown.image_id.iloc[0]} …"
+        findings.append(Finding("unknown images", said, counts))
+    absent = metadata[~metadata.image_id.isin(used.image_id)]
+    if len(absent):
+        said = f"{_of(len(absent), len(metadata), 'images')} are in no part: {absent.image_id.iloc[0]} …"
+        findings.append(Finding("missing images", said, _counts(absent.dx)))
+    others = len(findings) - sum(finding.leak for finding in findings)
+    verdict = f"{_plural(kinds, 'kind')} of leak: {leaked}" if kinds else "no leak: no lesion is in two parts"
+    return Audit(
+        verdict + (f"; {_plural(others, 'other finding')}" if others else ""),
+        {part: int((table.part == part).sum()) for part in PARTS if (table.part == part).any()},
+        {source: len(found) for source, found in pairs.items()},
+        findings,
+        _scores(used) if "predicted" in used else [],
+    )
+
+
+def _shared(images: pd.DataFrame, pairs: pd.DataFrame) -> tuple[list[Finding], str]:
+    """Return the leaks, and the first of :data:`SIDES` that leaks in words."""
+    ends = pairs[["image_a", "image_b"]].to_numpy()
+    twins = pd.DataFrame(np.vstack([ends, ends[:, ::-1]]), columns=["image", "twin"])
+    findings, verdict = [], ""
+    for part, other in SIDES:
+        here, there = (images[images.part == name] for name in (part, other))
+        same = here.image_id.isin(there.image_id)
+        by_id, by_group = (
+            here[column].map(there[column].value_counts()).fillna(0) > same for column in ("lesion_id", "lesion_group")
+        )
+        near = here.image_id.isin(twins.image[twins.twin.isin(there.image_id)])
+        hidden = int((by_group & ~by_id).sum())
+        apart = f", {hidden:,} of them only under another lesion id" if hidden else ""
+        for kind, at, said in (
+            ("same image", same, f"are in {_name(other)} as well"),
+            ("same lesion", by_group, f"have another image of their lesion in {_name(other)}{apart}"),
+            ("near-duplicate", near, f"show the lesion of an image in {_name(other)} that has another lesion id"),
+        ):
+            if at.any():
+                said = f"{_of(at.sum(), len(here), f'{part} images')} {said}"
+                findings.append(Finding(kind, said, _counts(here.dx[at]), leak=True))
+        if not verdict and (any_of := same | by_group).any():
+            counted = _of(any_of.sum(), len(here), f"{part} images")
+            verdict = f"{counted} have an image of their lesion in {_name(other)}"
+    return findings, verdict
+
+
+def _repeated(used: pd.DataFrame) -> list[Finding]:
+    findings = []
+    parts = used.groupby("image_id").part.nunique()
+    for part, rows in used.groupby("part"):
+        more = rows[rows.duplicated("image_id")]
+        if more.empty:
+            continue
+        images = more.image_id.unique()
+        crossing = int((parts[images] > 1).sum())
+        when = f"before the split, {crossing:,} of them are in another part too" if crossing else "after the split"
+        said = f"{_of(len(more), len(rows), f'{part} rows')} repeat one of {_plural(len(images), 'image')}, {when}"
+        findings.append(Finding("repeated rows", said, _counts(more.dx)))
+    return findings
+
+
+def _singles(images: pd.DataFrame, metadata: pd.DataFrame) -> list[Finding]:
+    """Tell a test part chosen from the lesions with one image from one where chance did it."""
+    size = metadata.groupby("lesion_id").size()
+    test = images[images.part == "test"]
+    single = (size == 1).mean()
+    if (size[test.lesion_id] > 1).any() or single ** len(test) >= LEVEL:
+        return []
+    said = f"all {len(test):,} test images are of lesions with a single image, as {single:.1%} of all lesions"
+    return [Finding("single-image lesions", said, _counts(test.dx))]
+
+
+def _class_mix(used: pd.DataFrame, metadata: pd.DataFrame) -> list[Finding]:
+    findings = []
+    whole = metadata.dx.value_counts(normalize=True)
+    for part, rows in used.groupby("part"):
+        counts = _counts(rows.dx)
+        odd = []
+        for dx, share in whole.items():
+            here = counts[dx] / len(rows)
+            far = here >= RATIO * share or here <= share / RATIO
+            if far and stats.binomtest(counts[dx], len(rows), share).pvalue < LEVEL:
+                odd.append(f"{dx} {here:.1%} instead of {share:.1%} (×{here / share:.2f})")
+        if odd:
+            said = f"{part} has another class mix than the whole (beyond ×{RATIO}): {', '.join(odd)}"
+            findings.append(Finding("class mix", said, counts))
+    return findings
+
+
+def _scores(used: pd.DataFrame) -> list[dict[str, Any]]:
+    """Score the test rows as they stand, repeated ones included: what the table's author would print."""
+    test = used[used.part == "test"]
+    wrong = test[~test.predicted.isin(DX)]
+    if len(wrong):
+        raise AuditError(
+            f"test image {wrong.image_id.iloc[0]} has the predicted class {wrong.predicted.iloc[0]!r}: give every test "
+            f"image one of {', '.join(DX)}"
+        )
+    labels = test.dx.map(DX.index).to_numpy(dtype=np.int64)
+    predicted = np.eye(len(DX))[test.predicted.map(DX.index)]
+    leaked = test.lesion_group.isin(used.lesion_group[used.part == "train"]).to_numpy()
+    rows = []
+    for name, at in (("all", np.ones_like(leaked)), ("clean", ~leaked), ("leaked", leaked)):
+        if not at.any():
+            continue
+        bootstrap = evaluation.Bootstrap.draw(test.lesion_group[at].to_numpy(), draws=DRAWS, seed=0)
+        value = evaluation.headline_from(evaluation.confusion(labels[at], predicted[at]))
+        drawn = evaluation.headline_from(bootstrap.confusions(labels[at], predicted[at]))
+        row: dict[str, Any] = {"images": name, "count": int(at.sum())}
+        row["majority_accuracy"] = evaluation.majority_accuracy(labels[at])
+        for score in SCORES:
+            low, high = evaluation.interval(drawn[score])
+            row[score] = {"value": float(value[score]), "low": low, "high": high}
+        rows.append(row)
+    return rows
+
+
+def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> str | None:
+    plain = {_plain(name): name for name in frame.columns[::-1]}
+    return next((plain[name] for name in names if name in plain), None)
+
+
+def _plain(name: object) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+def _parts(column: pd.Series, path: Path) -> pd.Series:
+    parts = column.map(_plain).map({name: part for part, names in PARTS.items() for name in names})
+    if parts.isna().any():
+        row = int(parts.isna().to_numpy().argmax())
+        known = ", ".join(name for names in PARTS.values() for name in names if name)
+        raise AuditError(f"{path}, line {row + 2}: part {column.iloc[row]!r} is not known: call it one of {known}")
+    return parts
+
+
+def _predicted(frame: pd.DataFrame) -> pd.Series | None:
+    if (column := _column(frame, PREDICTED)) is not None:
+        return frame[column].str.strip().str.lower()
+    columns = [_column(frame, (f"p{dx}", f"prob{dx}", f"probability{dx}", dx)) for dx in DX]
+    if None in columns:
+        return None
+    values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy()
+    whole = ~np.isnan(values).any(1)
+    if np.isin(values[whole], (0, 1)).all():
+        return None
+    return pd.Series(np.where(whole, np.array(DX)[values.argmax(1)], ""), index=frame.index)
+
+
+def _counts(dx: pd.Series) -> dict[str, int]:
+    return {**dx.value_counts().reindex(DX, fill_value=0).to_dict(), "all": len(dx)}
+
+
+def _name(part: str) -> str:
+    return "training" if part == "train" else part
+
+
+def _of(some: int, whole: int, noun: str) -> str:
+    return f"{some:,} of {whole:,} {noun} ({some / whole:.1%})"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
