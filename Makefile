@@ -9,6 +9,7 @@ GALLERIES ?=
 DATASET ?= ham10000
 
 LAUNCH ?=
+PAIRS ?=
 
 NOTEBOOKS := 01_eda 02_preprocessing 03_training 04_evaluation 05_error_analysis
 
@@ -44,7 +45,7 @@ COMMON := $(patsubst %,lib/skinlesion/%.py,files parameters runs studies) \
           $(call rooms,data reporting reporting/template) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages runs publish paper verify reproduce data check-data bench test lint lab lock readme clean distclean
+.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench test lint lab lock readme clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -55,6 +56,7 @@ help: ## List the targets
 	@echo '  DATASET=name     what `data` and `check-data` are about: ham10000 or isic2018_test'
 	@echo '  WEIGHTS=path     a state_dict, a name of torchvision'"'"'s, or none'
 	@echo '  GALLERIES=false  leave photographs out of the reports'
+	@echo '  PAIRS="a_and_b"  components that `ablation` exchanges together as well'
 	@echo '  LAUNCH=command   what training is launched with, such as "srun --gres=gpu:1"'
 	@echo '  PYTHON=python3   an environment of your own, instead of .venv'
 
@@ -110,6 +112,15 @@ runs: $(ENVIRONMENT) ## Make every planned run that is missing (-j2: two at once
 	@$(RUN) plan
 	@missing=$$($(RUN) plan --missing); test -z "$$missing" || { $(MAKE) -k --no-print-directory $$missing; \
 	  status=$$?; $(RUN) plan; exit $$status; }
+
+# One arm for each component of a study that can be taken away or exchanged: make ablation BASE=quick SEEDS="0 1"
+BASE ?= quick
+ABLATION = $(RUN) plan --ablation $(BASE) --pairs $(PAIRS) --seeds $(words $(SEEDS))
+
+ablation: $(ENVIRONMENT) ## Exchange each component of BASE (quick) by itself: what each does, in a table and a figure
+	@$(ABLATION)
+	@missing=$$($(ABLATION) --missing); test -z "$$missing" || $(MAKE) -k --no-print-directory $$missing
+	@$(RUN) report --study paper --set output=reports/local notebooks/06_paper_tables.ipynb reports/local/tables/06_paper_tables.html
 
 run/%:
 	@$(MAKE) --no-print-directory report STUDY=$(firstword $(subst /, ,$*)) SEEDS=$(notdir $*)

@@ -228,6 +228,7 @@ def test_help_names_every_target_a_user_has(project):
         "help",
         "report",
         "runs",
+        "ablation",
         "publish",
         "paper",
         "verify",

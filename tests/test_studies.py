@@ -108,3 +108,30 @@ def test_a_file_that_cannot_be_used_is_refused(folder, text, message):
     (folder / "mine.yaml").write_text(text)
     with pytest.raises(ParametersError, match=message):
         studies.read(folder / "mine.yaml")
+
+
+def test_an_ablation_exchanges_one_component_of_the_recipe_at_a_time():
+    made = parameters.ablation("quick")
+    base = parameters.load("quick").model_dump()
+    assert {key for study in made.values() for key in study.changes} >= AUGMENTATION
+    for name, study in made.items():
+        chosen = parameters.load(name).model_dump()
+        assert {key for key in base if base[key] != chosen[key]} == {"study", "compare_with", *study.changes}
+        assert chosen["compare_with"] == "quick"
+        assert len(study.changes) == 1
+    assert len({str(study.changes) for study in made.values()}) == len(made)
+    assert made["quick_scratch"].changes == {"weights": "none"}  # there already
+    assert {name for name in made if "selection" in name} == {
+        f"quick_ablate_selection_{rule}" for rule in ("balanced_accuracy", "loss", "last")
+    }
+    # what is off already is not taken away again
+    without = parameters.ablation("quick_plain")
+    assert not AUGMENTATION - {"flip"} & {key for study in without.values() for key in study.changes}
+
+
+def test_components_are_exchanged_together_by_name():
+    name = "quick_ablate_flip_and_hue"
+    assert parameters.ablation("quick", pairs=["flip_and_hue"])[name].changes == {"flip": False, "hue": 0.0}
+    assert parameters.load(name).flip is False
+    with pytest.raises(ParametersError, match=r"quick has no component 'flop' to exchange. It has: weights"):
+        parameters.load("quick_ablate_flip_and_flop")

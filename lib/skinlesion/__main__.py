@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     publish.set_defaults(run=_publish)
     plan = commands.add_parser("plan", help="say which planned runs are there, and how long the others will take")
     plan.add_argument("--missing", action="store_true", help="only the targets that make them")
+    plan.add_argument("--ablation", metavar="STUDY", help="instead: one run a seed with each component exchanged")
+    plan.add_argument("--pairs", nargs="*", default=[], help="components to exchange together: flip_and_hue")
+    plan.add_argument("--seeds", type=int, default=1)
     plan.set_defaults(run=_plan)
     for command in (check, report, train, reproduce, inputs, publish):
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
@@ -143,6 +146,10 @@ def _plan(options: argparse.Namespace) -> None:
     from skinlesion.files import resolve
 
     planned, found = studies.everything(), plan.here(resolve(parameters.Runtime().output))
+    if options.ablation:
+        arms = parameters.ablation(options.ablation, pairs=options.pairs)
+        wanted = {options.ablation: planned[options.ablation], **arms}
+        planned = {name: dataclasses.replace(study, seeds=options.seeds) for name, study in wanted.items()}
     left = plan.missing(planned, found)
     if options.missing:
         print("\n".join(f"run/{study}/{seed}" for study, seed in left))

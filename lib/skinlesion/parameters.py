@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +15,10 @@ from skinlesion.studies import ParametersError
 
 NAME = r"^[a-z][a-z0-9_]*$"
 """What a study may be called."""
+
+
+ABLATED = "_ablate_"
+"""Stands between a study and the component of it that is exchanged."""
 
 
 class _Group(BaseModel):
@@ -217,10 +221,59 @@ def load(study: str | Path, overrides: Mapping[str, Any] | None = None) -> Param
         chosen = studies.read(Path(study))
     else:
         found = studies.everything()
+        base, ablated, _ = str(study).partition(ABLATED)
+        if ablated and base in found:
+            found |= ablation(base, pairs=[str(study).removeprefix(base + ABLATED)])
         if study not in found:
             raise ParametersError(f"there is no study {study!r} in {studies.FOLDER}. Studies are: {', '.join(found)}")
         chosen = found[str(study)]
     return validate({**chosen.values, **(overrides or {})}, source=f"study {chosen.name}")
+
+
+def ablation(base: str, *, pairs: Iterable[str] = ()) -> dict[str, studies.Study]:
+    """Return the studies that take away, or exchange, one component of a study each.
+
+    A component is a parameter of :class:`Model`, :class:`Recipe` or :class:`Augmentation` that has ``examples`` of what
+    it can be exchanged for, and is not so already. What an arm does already is that arm.
+
+    Parameters
+    ----------
+    base
+        The study's name.
+    pairs
+        Components to be exchanged together, joined by ``_and_``: ``flip_and_hue``.
+
+    Raises
+    ------
+    ParametersError
+        If there is no such study, or component of it.
+    """
+    chosen = load(base)
+    single = {}
+    for group in (Model, Recipe, Augmentation):
+        for name, field in group.model_fields.items():
+            others = [value for value in field.examples or () if value != getattr(chosen, name)]
+            for value in others:
+                single[name if len(others) == 1 else f"{name}_{value}"] = {name: value}
+    wanted = dict(single)
+    for pair in pairs:
+        parts = pair.split("_and_")
+        unknown = [part for part in parts if part not in single]
+        if unknown:
+            raise ParametersError(f"{base} has no component {unknown[0]!r} to exchange. It has: {', '.join(single)}")
+        wanted[pair] = {key: value for part in parts for key, value in single[part].items()}
+    return {study.name: study for name, changes in wanted.items() for study in [_ablated(base, name, changes)]}
+
+
+def _ablated(base: str, name: str, changes: Mapping[str, Any]) -> studies.Study:
+    found = studies.everything()
+    same = [arm for arm in found.values() if arm.of == arm.against == base and arm.changes == changes]
+    if same:
+        return same[0]
+    study = f"{base}{ABLATED}{name}"
+    values = {**found[base].values, **changes, "study": study, "compare_with": base}
+    words = ", ".join(f"{key} {value}" for key, value in changes.items())
+    return studies.Study(study, f"What does {base} become with {words}?", values, 0, changes, base, base)
 
 
 def from_namespace(namespace: Mapping[str, Any]) -> Parameters:
