@@ -17,6 +17,8 @@ from skinlesion import parameters, processors
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; a known fault ends it with one message and status 1."""
     options = _parser().parse_args(arguments)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars redraw themselves, which a file cannot
     try:
         options.run(options)
     except KeyboardInterrupt:
