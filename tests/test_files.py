@@ -1,6 +1,9 @@
 import errno
 import json
+import multiprocessing
 import shutil
+import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -50,3 +53,24 @@ def test_csv_keeps_float32_exactly(tmp_path):
 def test_a_path_outside_the_project_is_shown_by_its_last_part(tmp_path):
     assert files.shown(tmp_path / "x.csv") == "x.csv"
     assert files.shown(files.ROOT / "reports" / "x.csv") == "reports/x.csv"
+
+
+def hold(path, held, told):
+    with files.alone(path, report=told.put):
+        held.set()
+        time.sleep(60)
+
+
+def test_a_second_process_says_that_it_waits_and_goes_on_when_the_first_is_killed(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, told = context.Event(), context.Queue()
+    first = context.Process(target=hold, args=(tmp_path / "page", held, told))
+    first.start()
+    assert held.wait(60)
+    lines = []
+    threading.Timer(0.5, first.kill).start()
+    with files.alone(tmp_path / "page", report=lines.append):
+        assert not first.is_alive() or first.join(10) is None
+    assert lines == ["another process is at work on page: waiting for it to end"]
+    with files.alone(tmp_path / "page", report=lines.append):
+        assert len(lines) == 1

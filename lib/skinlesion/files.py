@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,25 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, *, report: Callable[[str], None] = print) -> Iterator[None]:
+    """Be the only process that makes a file: wait for another, whose hold the system ends even when it is killed.
+
+    Parameters
+    ----------
+    report
+        Is told, once, when there is one to wait for.
+    """
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    with (Path(tempfile.gettempdir()) / f"skinlesion-{name}.lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"another process is at work on {shown(path)}: waiting for it to end")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

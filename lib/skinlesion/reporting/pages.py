@@ -102,7 +102,7 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
     os.environ["TQDM_DISABLE"] = "1"
     try:
-        with tempfile.TemporaryDirectory() as sockets:
+        with files.alone(output), tempfile.TemporaryDirectory(dir=_short()) as sockets:
             papermill.execute_notebook(
                 str(notebook),
                 str(partial),
@@ -129,6 +129,11 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
         ) from error
     files.write_text(output, render(nbformat.read(partial, as_version=4), name=output.name))
     partial.unlink()
+
+
+def _short() -> str | None:
+    """Return a folder for sockets where the usual one's path is too long: the system allows about 100 characters."""
+    return "/tmp" if len(tempfile.gettempdir()) > 60 and Path("/tmp").is_dir() else None
 
 
 def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
