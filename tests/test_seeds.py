@@ -59,10 +59,10 @@ def test_a_lesion_counts_the_same_in_every_seed_that_tests_it():
     tables = runs(0, 1)
     draws = seeds.Draws.draw(tables, "test", draws=5)
     assert set(draws.lesions) == {
-        lesion for table in tables.values() for lesion in table.lesion_id[table.part == "test"]
+        lesion for table in tables.values() for lesion in table.lesion_group[table.part == "test"]
     }
     for table in tables.values():
-        lesions = table.lesion_id[table.part == "test"].to_numpy()
+        lesions = table.lesion_group[table.part == "test"].to_numpy()
         at = np.searchsorted(draws.lesions, lesions)
         np.testing.assert_array_equal(draws.bootstrap(lesions).weights(), draws.counts[:, at])
 

@@ -17,7 +17,7 @@ def cases():
 
 
 def score(table, columns, draws=200):
-    bootstrap = evaluation.Bootstrap.draw(table.lesion_id.to_numpy(), draws=draws, seed=0)
+    bootstrap = evaluation.Bootstrap.draw(table.lesion_group.to_numpy(), draws=draws, seed=0)
     return subgroups.scores(table, table[predictions.COLUMNS].to_numpy(), columns=columns, bootstrap=bootstrap)
 
 

@@ -50,7 +50,7 @@ class Draws:
         tables
             Predictions by seed.
         """
-        lesions = np.unique(np.concatenate([table.lesion_id[table.part == part] for table in tables.values()]))
+        lesions = np.unique(np.concatenate([table.lesion_group[table.part == part] for table in tables.values()]))
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(len(lesions), np.full(len(lesions), 1 / len(lesions)), size=draws).astype(float)
         return cls(lesions, counts, rng.integers(0, len(tables), size=(draws, max(1, len(tables) - 1))))
