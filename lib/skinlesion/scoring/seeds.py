@@ -52,7 +52,7 @@ class Draws:
         """
         lesions = np.unique(np.concatenate([table.lesion_group[table.part == part] for table in tables.values()]))
         rng = np.random.default_rng(seed)
-        counts = rng.multinomial(len(lesions), np.full(len(lesions), 1 / len(lesions)), size=draws).astype(float)
+        counts = Bootstrap.draw(lesions, draws=draws, seed=seed).counts
         return cls(lesions, counts, rng.integers(0, len(tables), size=(draws, max(1, len(tables) - 1))))
 
     def bootstrap(self, lesion_ids: np.ndarray) -> Bootstrap:
@@ -128,7 +128,7 @@ def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> di
         )
         drawn.append(
             evaluation.per_class_from(bootstrap.confusions(labels, probabilities))
-            | {"auc": evaluation.one_vs_rest_auc(labels, probabilities, bootstrap.weights())}
+            | {"auc": evaluation.one_vs_rest_auc(labels, probabilities, bootstrap)}
         )
     return {
         dx: _stacked(

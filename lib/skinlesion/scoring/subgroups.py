@@ -169,7 +169,7 @@ def _scores(
     whole = np.vstack([np.concatenate([cells, extra], axis=1).sum(0), sums])  # the sample first, then its draws
     confusions = whole[:, :-2].reshape(-1, len(DX), len(DX))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = evaluation.headline_from(confusions)
+        found = evaluation.headline_from(confusions, confusions[0].sum(-1) > 0)
         found["loss"] = whole[:, -2] / whole[:, -1]
         truth = confusions.sum(-1)
         called = confusions[..., malignant].sum(-1)  # of each true class, those called malignant
