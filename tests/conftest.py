@@ -82,6 +82,7 @@ def random_predictions(images: int = 40, *, seed: int = 0) -> pd.DataFrame:
         {
             "image_id": [f"SYN_{k:07d}" for k in range(images)],
             "lesion_id": lesions,
+            "lesion_group": lesions,
             "part": np.where(np.arange(images) % 2, "test", "validation"),
             "dx": np.array(dataset.DX)[labels],
         }
@@ -99,7 +100,6 @@ def publish(folder: Path, study: str, seed: int, *, hit: float = 0.0, draws: int
     table = random_predictions(140, seed=seed)
     labels = table.dx.map(dataset.DX.index).to_numpy()
     table[predictions.COLUMNS] = (1 - hit) * table[predictions.COLUMNS] + hit * np.eye(len(dataset.DX))[labels]
-    table.insert(2, "lesion_group", table.lesion_id)
     train = table.assign(image_id=table.image_id.str.replace("SYN", "TRN"), part="train")
     train.loc[train.index % 4 < 2, "lesion_group"] = "SYN_alone"
     files.write_csv(run / "predictions.csv", table)

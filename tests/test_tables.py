@@ -93,7 +93,7 @@ def scored_cases():
     )
     table.loc[::2, "dx_type"] = "follow_up"
     probabilities = table[predictions.COLUMNS].to_numpy()
-    bootstrap = evaluation.Bootstrap.draw(table.lesion_id.to_numpy(), draws=50, seed=0)
+    bootstrap = evaluation.Bootstrap.draw(table.lesion_group.to_numpy(), draws=50, seed=0)
     groups = subgroups.scores(table, probabilities, columns=["sex", "dx_type"], bootstrap=bootstrap)
     return table, probabilities, groups
 

@@ -1,17 +1,23 @@
 """Scores from probabilities, with bootstrap intervals that resample lesions, not images.
 
-Everything here is computed from labels, probabilities and lesion ids; no image, no network.
+Everything here is computed from labels, probabilities and lesion groups; no image, no network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from sklearn import metrics
 
 from skinlesion.data.dataset import DX
+
+BLOCK = 250
+"""Draws that are scored at a time."""
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -24,18 +30,20 @@ def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).eps))
 
 
-def headline_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
+def headline_from(confusions: np.ndarray, sample: np.ndarray | bool = False) -> dict[str, np.ndarray]:
     """Return the scores that need nothing but the predicted classes, of one or many confusion matrices.
 
     Balanced accuracy and macro F1 are means over the classes that occur: for balanced accuracy those
-    with a true image, for macro F1 those with a true or predicted one, as scikit-learn has it. Cohen's kappa
-    (J. Cohen, Educ. Psychol. Meas. 20, 37 (1960)) is NaN where chance alone would agree always; Matthews'
-    correlation (J. Gorodkin, Comput. Biol. Chem. 28, 367 (2004)) is then zero.
+    with a true image, for macro F1 those with a true or predicted one, as scikit-learn has it; :class:`Bootstrap` says
+    what a draw leaves out. Cohen's kappa (J. Cohen, Educ. Psychol. Meas. 20, 37 (1960)) is NaN where chance alone would
+    agree always; Matthews' correlation (J. Gorodkin, Comput. Biol. Chem. 28, 367 (2004)) is then zero.
 
     Parameters
     ----------
     confusions
         Counts or weights, shape (..., 7, 7).
+    sample
+        If these are draws: which classes have a true image in what they are drawn from, bool of shape (7,).
 
     Returns
     -------
@@ -43,20 +51,18 @@ def headline_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
         accuracy, balanced_accuracy, macro_f1, weighted_f1, kappa, mcc: each of shape (...).
     """
     scores = per_class_from(confusions)
-    support = confusions.sum(-1)
-    present = support > 0
-    occurs = present | (confusions.sum(-2) > 0)
+    support, predicted = confusions.sum(-1), confusions.sum(-2)
+    called = (support == 0) & (predicted > 0) & np.logical_not(sample)
     total = support.sum(-1)
     hit = np.trace(confusions, axis1=-2, axis2=-1)
-    predicted = confusions.sum(-2)
     chance = (support * predicted).sum(-1)
     spread = np.sqrt((total**2 - (predicted**2).sum(-1)) * (total**2 - (support**2).sum(-1)).astype(float))
     beyond = (total**2 - chance).astype(float)
     return {
         "accuracy": hit / total,
-        "balanced_accuracy": np.where(present, scores["recall"], 0).sum(-1) / present.sum(-1),
-        "macro_f1": np.where(occurs, scores["f1"], 0).sum(-1) / occurs.sum(-1),
-        "weighted_f1": (support * scores["f1"]).sum(-1) / total,
+        "balanced_accuracy": _nanmean(scores["recall"]),
+        "macro_f1": _nanmean(np.where(called, 0, scores["f1"])),
+        "weighted_f1": np.nansum(support * scores["f1"], axis=-1) / total,
         "kappa": np.divide(hit * total - chance, beyond, out=np.full(np.shape(beyond), np.nan), where=beyond > 0),
         "mcc": _ratio(hit * total - chance, spread),
     }
@@ -73,117 +79,148 @@ def per_class_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of numpy.ndarray
-        Each of shape (..., 7).
+        Each of shape (..., 7); NaN for a class without a true image.
     """
     hit = np.diagonal(confusions, axis1=-2, axis2=-1)
     true, predicted = confusions.sum(-1), confusions.sum(-2)
     others = confusions.sum((-2, -1))[..., None] - true
-    return {
+    scores = {
         "precision": _ratio(hit, predicted),
         "recall": _ratio(hit, true),
         "specificity": _ratio(others - (predicted - hit), others),
         "f1": _ratio(2 * hit, true + predicted),
     }
+    return {name: np.where(true > 0, values, np.nan) for name, values in scores.items()}
 
 
-def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> np.ndarray:
     """Return the area under the ROC curve of each class against the rest, ties counted half.
 
     Parameters
     ----------
     labels, probabilities
         Shapes (N,) and (N, 7).
-    weights
-        Shape (draws, N): how often each image counts in each draw; absent, each counts once.
+    bootstrap
+        Draws of these images' lesions; absent, each image counts once.
 
     Returns
     -------
     numpy.ndarray
-        Shape (draws, 7), or (7,) without weights; NaN where a class, or its rest, is absent.
+        Shape (draws, 7), or (7,) without a bootstrap; NaN where a class, or its rest, is absent.
     """
-    areas = []
-    for k in range(len(DX)):
-        weight, below, upto, total = _ranks(labels == k, probabilities[:, k], weights)
-        negatives_below, negatives_upto = below[0] - below[1], upto[0] - upto[1]
-        pairs = total[1] * (total[0] - total[1])
-        wins = (weight * (negatives_below + negatives_upto)).sum(1) / 2
-        areas.append(np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
-    return np.stack(areas, axis=1)[0] if weights is None else np.stack(areas, axis=1)
+    areas = _rankings(labels, probabilities, bootstrap or Bootstrap.once(len(labels)))["auc"]
+    return areas[0] if bootstrap is None else areas
 
 
-def average_precision(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def average_precision(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> np.ndarray:
     """Return the average precision of each class against the rest: precision averaged over the steps of recall.
 
     Parameters and shapes are those of :func:`one_vs_rest_auc`; NaN where a class is absent.
     """
-    averages = []
-    for k in range(len(DX)):
-        weight, below, _, total = _ranks(labels == k, probabilities[:, k], weights)
-        called, hit = (each[:, None] - under for each, under in zip(total, below, strict=True))
-        sums = (weight * _ratio(hit, called)).sum(1)
-        averages.append(np.divide(sums, total[1], out=np.full(len(sums), np.nan), where=total[1] > 0))
-    return np.stack(averages, axis=1)[0] if weights is None else np.stack(averages, axis=1)
+    averages = _rankings(labels, probabilities, bootstrap or Bootstrap.once(len(labels)))["average_precision"]
+    return averages[0] if bootstrap is None else averages
 
 
-def _ranks(
-    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None
-) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Return what lies below each true image by score, without going through the false ones: they are the many.
+def _rankings(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """Return auc and average_precision of each class in every draw, each of shape (draws, 7).
+
+    Images count only by which of the true images' scores they lie between, or have: two sparse products with the counts
+    of the lesion groups say how many do in each draw, and their sums from the lowest up what lies below.
+    """
+    found: dict[str, list[np.ndarray]] = {"auc": [], "average_precision": []}
+    places = [_places(labels == k, probabilities[:, k], bootstrap) for k in range(len(DX))]
+    for counts in bootstrap.blocks():
+        areas, averages = zip(*(_ranked(counts, *place) for place in places), strict=True)
+        found["auc"].append(np.stack(areas, axis=1))
+        found["average_precision"].append(np.stack(averages, axis=1))
+    return {name: np.concatenate(blocks) for name, blocks in found.items()}
+
+
+def _places(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Return how many images of each lesion group have each place among the T distinct scores of the true images.
 
     Returns
     -------
-    tuple
-        The weight of each true image, (draws, P). Then pairs, each for all images and for the true ones: weight with a
-        lower score than it, and with no higher one, (draws, P) each; and total weight, (draws,) each.
+    tuple of scipy.sparse.csr_array
+        All images, (2T + 1, groups): in row 2t those between two true scores, in row 2t + 1 those that have one. Then
+        the true images, (T, groups).
     """
-    weight = np.ones((1, len(truth))) if weights is None else weights
-    order = np.argsort(score, kind="stable")
-    true = order[truth[order]]
-    below, upto, total = [], [], []
-    for images in (order, true):
-        sums = np.zeros((len(weight), len(images) + 1))
-        np.cumsum(weight[:, images], axis=1, out=sums[:, 1:])
-        below.append(sums[:, np.searchsorted(score[images], score[true], side="left")])
-        upto.append(sums[:, np.searchsorted(score[images], score[true], side="right")])
-        total.append(sums[:, -1])
-    return weight[:, true], tuple(below), tuple(upto), tuple(total)
+    steps = np.unique(score[truth])
+    place = np.searchsorted(steps, score, side="left") + np.searchsorted(steps, score, side="right")
+    groups, once = bootstrap.counts.shape[1], np.ones(len(score))
+    everything = sparse.csr_array((once, (place, bootstrap.lesion)), shape=(2 * len(steps) + 1, groups))
+    true = (once[truth], (place[truth] // 2, bootstrap.lesion[truth]))
+    return everything, sparse.csr_array(true, shape=(len(steps), groups))
+
+
+def _ranked(counts: np.ndarray, everything: sparse.csr_array, true: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Return area and average precision of one class in a block of draws, given its :func:`_places`."""
+    upto, hit = everything @ counts, true @ counts
+    hit_upto = hit.copy()
+    for sums in (upto, hit_upto):
+        for below, row in pairwise(sums):  # row by row: numpy.cumsum goes down each column, many times slower
+            row += below
+    if not len(hit):
+        return (absent := np.full(counts.shape[1], np.nan)), absent
+    total, positive, below = upto[-1], hit_upto[-1], upto[:-1:2]
+    wins = np.einsum("td,td->d", hit, below + upto[1::2] - 2 * hit_upto + hit) / 2
+    sums = np.einsum("td,td->d", hit, (positive - hit_upto + hit) / np.maximum(total - below, 1))
+    with np.errstate(invalid="ignore"):
+        return wins / (positive * (total - positive)), sums / positive
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Draws of lesions with replacement, the same for every score computed from them.
+    """Draws of lesion groups with replacement, the same for every score computed from them.
+
+    The groups are those that a split keeps together (``lesion_group``): images of one lesion, and of lesions that a
+    duplicate joins. A draw may lose a class, with no true image of it. The class is then left out of that draw's macro
+    scores (balanced accuracy, macro F1, macro AUC, macro average precision), and its own scores are NaN in that draw
+    and left out of their intervals: a class is never counted as zero because it was not drawn.
 
     Attributes
     ----------
     counts
-        float64 of shape (draws, lesions): how often each lesion was drawn.
+        Whole numbers, uint8, of shape (draws, groups): how often each group was drawn.
     lesion
-        int64 of shape (N,): the lesion of each image as a column of `counts`.
+        int64 of shape (N,): the group of each image as a column of `counts`.
     """
 
     counts: np.ndarray
     lesion: np.ndarray
 
     @classmethod
-    def draw(cls, lesion_ids: np.ndarray, *, draws: int, seed: int) -> Bootstrap:
-        """Draw as many lesions as there are, `draws` times (the cluster bootstrap).
+    def draw(cls, ids: np.ndarray, *, draws: int, seed: int) -> Bootstrap:
+        """Draw as many groups as there are, `draws` times (the cluster bootstrap), given the group of each image.
 
         Source: A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application" (1997), 3.8.
         """
-        lesions, lesion = np.unique(lesion_ids, return_inverse=True)
-        equal = np.full(len(lesions), 1 / len(lesions))
-        drawn = np.random.default_rng(seed).multinomial(len(lesions), equal, size=draws)
-        return cls(drawn.astype(float), lesion)
+        groups, lesion = np.unique(ids, return_inverse=True)
+        rng = np.random.default_rng(seed)
+        counts = np.empty((draws, len(groups)), np.uint8)  # that one is drawn 256 times has a chance of 1e-500
+        for row in counts:
+            row[:] = np.bincount(rng.integers(0, len(groups), len(groups)), minlength=len(groups))
+        return cls(counts, lesion)
+
+    @classmethod
+    def once(cls, images: int) -> Bootstrap:
+        """Return the sample itself as the only draw: every image once."""
+        return cls(np.ones((1, images), np.uint8), np.arange(images))
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield the counts a few draws at a time, as float64 of shape (groups, some draws): they fit a cache."""
+        for start in range(0, len(self.counts), BLOCK):
+            yield self.counts[start : start + BLOCK].T.astype(float, order="C")
 
     def weights(self) -> np.ndarray:
-        """Return how often each image counts in each draw: shape (draws, N)."""
-        return self.counts[:, self.lesion]
+        """Return how often each image counts in each draw: float64 of shape (draws, N)."""
+        return self.counts[:, self.lesion].astype(float)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Sum per-image values, shape (N, k), over each draw: shape (draws, k)."""
         sums = np.zeros((self.counts.shape[1], values.shape[1]))
         np.add.at(sums, self.lesion, values)
-        return self.counts @ sums
+        return np.concatenate([counts.T @ sums for counts in self.blocks()])
 
     def confusions(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return each draw's confusion matrix: shape (draws, 7, 7)."""
@@ -202,19 +239,17 @@ def headline(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap
         macro_average_precision (one class against the rest, mean over the classes that occur) and loss (mean
         cross-entropy, nats); columns value, low, high.
     """
-    value = dict(headline_from(confusion(labels, probabilities)))
-    value["macro_auc"] = _nanmean(one_vs_rest_auc(labels, probabilities))
-    value["macro_average_precision"] = _nanmean(average_precision(labels, probabilities))
-    value["loss"] = log_losses(labels, probabilities).mean()
-    return _with_intervals(value, {} if bootstrap is None else drawn_headline(labels, probabilities, bootstrap))
+    value = drawn_headline(labels, probabilities, Bootstrap.once(len(labels)))
+    drawn = {} if bootstrap is None else drawn_headline(labels, probabilities, bootstrap)
+    return _with_intervals({name: values[0] for name, values in value.items()}, drawn)
 
 
 def drawn_headline(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
     """Return the scores of :func:`headline` in every draw, each of shape (draws,)."""
-    drawn = headline_from(bootstrap.confusions(labels, probabilities))
-    weights = bootstrap.weights()
-    drawn["macro_auc"] = _nanmean(one_vs_rest_auc(labels, probabilities, weights))
-    drawn["macro_average_precision"] = _nanmean(average_precision(labels, probabilities, weights))
+    drawn = headline_from(bootstrap.confusions(labels, probabilities), np.isin(np.arange(len(DX)), labels))
+    rankings = _rankings(labels, probabilities, bootstrap)
+    drawn["macro_auc"] = _nanmean(rankings["auc"])
+    drawn["macro_average_precision"] = _nanmean(rankings["average_precision"])
     sums = bootstrap.total(np.column_stack([log_losses(labels, probabilities), np.ones(len(labels))]))
     drawn["loss"] = sums[:, 0] / sums[:, 1]
     return drawn
@@ -229,26 +264,21 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstra
         Index (dx, score), the scores being precision, recall, specificity, f1, auc and average_precision; columns
         value, low, high, support (true images of the class). A class without a true image has no value.
     """
-    value = per_class_from(confusion(labels, probabilities))
-    value["auc"] = one_vs_rest_auc(labels, probabilities)
-    value["average_precision"] = average_precision(labels, probabilities)
-    support = np.bincount(labels, minlength=len(DX))
-    drawn: dict[str, np.ndarray] = {}
-    if bootstrap is not None:
-        drawn = per_class_from(bootstrap.confusions(labels, probabilities))
-        drawn["auc"] = one_vs_rest_auc(labels, probabilities, bootstrap.weights())
-        drawn["average_precision"] = average_precision(labels, probabilities, bootstrap.weights())
+    value = drawn_per_class(labels, probabilities, Bootstrap.once(len(labels)))
+    drawn = {} if bootstrap is None else drawn_per_class(labels, probabilities, bootstrap)
     tables = []
     for k in range(len(DX)):
         table = _with_intervals(
-            {name: values[k] for name, values in value.items()},
+            {name: values[0, k] for name, values in value.items()},
             {name: values[:, k] for name, values in drawn.items()},
         )
-        table["support"] = support[k]
-        if support[k] == 0:
-            table[["value", "low", "high"]] = np.nan
-        tables.append(table)
+        tables.append(table.assign(support=(labels == k).sum()))
     return pd.concat(tables, keys=DX, names=["dx", "score"])
+
+
+def drawn_per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """Return the scores of :func:`per_class` in every draw, each of shape (draws, 7)."""
+    return per_class_from(bootstrap.confusions(labels, probabilities)) | _rankings(labels, probabilities, bootstrap)
 
 
 def roc(labels: np.ndarray, probabilities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

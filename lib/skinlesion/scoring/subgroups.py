@@ -56,19 +56,19 @@ def scores(
     Parameters
     ----------
     cases
-        Rows of one part with dx, lesion_id and the `columns` to group by; a missing value is no group.
+        Rows of one part with dx, lesion_group and the `columns` to group by; a missing value is no group.
     probabilities
         Shape (N, 7), in the order of the rows.
     columns
         A column, or two of which every pair of values is a group.
     bootstrap
-        Draws of the lesions of these rows.
+        Draws of the lesion groups of these rows.
 
     Returns
     -------
     pandas.DataFrame
-        One row a group and score: column, group, score, images, lesions, counted (images the score is over),
-        value, low, high (95% percentile interval), gap (to the images of the same column outside the group),
+        One row a group and score: column, group, score, images, lesions (lesion groups), counted (images the score is
+        over), value, low, high (95% percentile interval), gap (to the images of the same column outside the group),
         gap_low, gap_high, p (two-sided, from the gap and its standard error over the draws) and p_holm (S. Holm,
         Scand. J. Stat. 6, 65 (1979): over all groups of the score). Where fewer than 20 images are counted in or
         outside the group there is no value. A group that is all right, or all wrong, varies in no draw: its interval is
@@ -86,7 +86,7 @@ def scores(
                 "column": " × ".join(keys),
                 "group": str(name),
                 "images": int(at.sum()),
-                "lesions": cases.lesion_id[at].nunique(),
+                "lesions": cases.lesion_group[at].nunique(),
             }
             inside, outside = (
                 _scores(labels, probabilities, losses, which, bootstrap)
@@ -169,7 +169,7 @@ def _scores(
     whole = np.vstack([np.concatenate([cells, extra], axis=1).sum(0), sums])  # the sample first, then its draws
     confusions = whole[:, :-2].reshape(-1, len(DX), len(DX))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = evaluation.headline_from(confusions)
+        found = evaluation.headline_from(confusions, confusions[0].sum(-1) > 0)
         found["loss"] = whole[:, -2] / whole[:, -1]
         truth = confusions.sum(-1)
         called = confusions[..., malignant].sum(-1)  # of each true class, those called malignant
