@@ -119,6 +119,11 @@ class Files:
         return bool(self.manifest.get("data", {}).get("synthetic"))
 
     @property
+    def left_out(self) -> str | None:
+        """The source that was left out of training and tested, if one was."""
+        return self.read_json("preprocessing.json")["left_out"] if self.find("preprocessing.json") else None
+
+    @property
     def hardware(self) -> str:
         """What it was trained on."""
         return listed(sitting["environment"]["hardware"] for sitting in self.manifest["sittings"])

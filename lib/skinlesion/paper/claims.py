@@ -1,173 +1,84 @@
-"""The preprint's claims beside what its recipe gives here: the tables of the paper, from the files that runs left."""
+"""The preprint's claims beside what its recipe gives here, and what else there is to say of these runs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
 
-from skinlesion import files, parameters, studies
-from skinlesion.data import splits
+from skinlesion import parameters, studies
 from skinlesion.data.dataset import DX
-from skinlesion.paper import evidence
+from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
-from skinlesion.parameters import Parameters
+from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
 from skinlesion.scoring import evaluation, predictions, seeds
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One number of the preprint, and the score of ours it is held against."""
+    """One number of the preprint, the score of ours it is held against, and how near counts as the same."""
 
     name: str
     part: str
     score: str
     value: float
+    margin: float
 
 
 CLAIMS = (
-    Claim("accuracy", "test", "accuracy", 0.92),
-    Claim("validation accuracy", "validation", "accuracy", 0.90),
-    Claim("macro F1", "test", "macro_f1", 0.88),
-    Claim("loss", "test", "loss", 0.26),
+    Claim("accuracy", "test", "accuracy", 0.92, 0.02),
+    Claim("validation accuracy", "validation", "accuracy", 0.90, 0.02),
+    Claim("macro F1", "test", "macro_f1", 0.88, 0.03),
+    Claim("loss", "test", "loss", 0.26, 0.03),
 )
 """Source: "Skin Disease Classification Using Deep Learning: A Preprint Study". It does not say of which part its loss
-is: the test part's is taken, as for the other numbers."""
+is: the test part's is taken, as for the other numbers. Margins are those of parameters/PROTOCOL.md."""
 
 RULE = (
-    "reproduced: the claim lies in our 95% interval; exceeded: the whole interval is better; not reached: the whole "
-    "interval is worse"
+    "reproduced: the whole interval of the difference to the claim lies within the margin; not reached: it is worse by "
+    "more than the margin; exceeded: better by more; inconclusive: anything else"
 )
 
 BY_IMAGE, BY_LESION = "paper", "paper_lesion"
 STUDIES = {BY_IMAGE: "by image", BY_LESION: "by lesion"}
-OTHERS = {"quick": "by lesion", "quick_folds": "five folds, by lesion"}
-SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_recall", "loss")
-FOLDER = "tables"
-"""Where the tables lie, in ``reports/``."""
 
 Measured = dict[tuple[str, str], pd.DataFrame]
 """The headline scores over seeds, by study and part."""
 
 
-@dataclass(frozen=True)
-class PaperTable:
-    """A table of the paper.
-
-    Attributes
-    ----------
-    name
-        Of its files.
-    numbers
-        Its numbers, one row a number or a group of them.
-    shown
-        As a reader sees it: text.
-    caption
-        What data, which part, how many images, lesions and seeds, what the interval is, on what it was trained.
-    """
-
-    name: str
-    numbers: pd.DataFrame
-    shown: pd.DataFrame
-    caption: str
-
-    def show(self) -> Styler:
-        """Return it for a notebook to show; words wrap, numbers do not."""
-        styler = tables.show(self.shown, caption=self.caption, index=False)
-        if self.name in ("assumptions", "runs"):
-            return styler.set_properties(**{"text-align": "left", "white-space": "normal"})
-        return styler
-
-    def texts(self) -> dict[str, str]:
-        """Return the content of its files: CSV, Markdown and LaTeX, by file name."""
-        return {
-            f"{self.name}.csv": self.numbers.to_csv(index=False, float_format="%.6f", lineterminator="\n"),
-            f"{self.name}.md": f"{tables.markdown(self.shown)}\n\n{self.caption}\n",
-            f"{self.name}.tex": tables.latex(self.shown, caption=self.caption, label=f"tab:{self.name}"),
-        }
-
-    def write(self, folder: Path) -> None:
-        """Write its files."""
-        for name, text in self.texts().items():
-            files.write_text(folder / name, text)
-
-
-def verdict(claimed: float, low: float, high: float, *, lower_is_better: bool = False) -> str:
-    """Judge a claim by :data:`RULE`; without an interval it is not measured."""
+def verdict(low: float, high: float, *, margin: float, lower_is_better: bool = False) -> str:
+    """Judge the difference to a claim, given its interval, by :data:`RULE`; without an interval it is not measured."""
     if np.isnan(low):
         return "not measured"
-    if low <= claimed <= high:
+    if -margin <= low and high <= margin:
         return "reproduced"
-    return "exceeded" if (low > claimed) != lower_is_better else "not reached"
-
-
-def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> dict[str, PaperTable]:
-    """Return every table of the paper, by name.
-
-    Parameters
-    ----------
-    folder
-        ``reports/``.
-    draws
-        Of the bootstrap.
-    only
-        Run folders to be considered; absent, all.
-    """
-    found = {study: evidence.find(folder, study, only=only) for study in studies.names()}
-    main, full = ({study: found[study] for study in names} for names in (STUDIES, (*STUDIES, *OTHERS)))
-    measured = {(study, "test"): _headline(runs_of, "test", draws) for study, runs_of in full.items()}
-    measured |= {(study, "validation"): _headline(runs_of, "validation", draws) for study, runs_of in main.items()}
-    made = [
-        claims(main, measured),
-        scores(full, measured),
-        siblings(found[BY_IMAGE], draws=draws),
-        effects(found, draws=draws),
-        per_class(main, draws=draws),
-        convergence(main),
-        assumptions(),
-        runs(found),
-    ]
-    return {table.name: table for table in made}
+    if lower_is_better:
+        low, high = -high, -low
+    return "not reached" if high < -margin else "exceeded" if low > margin else "inconclusive"
 
 
 def claims(main: dict[str, Evidence], measured: Measured) -> PaperTable:
     """Hold each claim against the runs by image and by lesion."""
     rows, shown = [], []
     for claim in CLAIMS:
-        row = {"claim": claim.name, "preprint": f"{claim.value:.2f}"}
+        row: dict[str, str] = {"claim": claim.name, "preprint": f"{claim.value:.2f} ± {claim.margin:.2f}"}
         for study, split in STUDIES.items():
             found = measured[study, claim.part].loc[claim.score]
-            judged = verdict(claim.value, found.low, found.high, lower_is_better=claim.score == "loss")
-            gap = found["mean"] - claim.value
-            number = len(main[study].seeds)
-            rows.append(
-                {
-                    "claim": claim.name,
-                    "part": claim.part,
-                    "score": claim.score,
-                    "preprint": claim.value,
-                    "split": split,
-                    "seeds": number,
-                    **found,
-                    "gap": gap,
-                    "verdict": judged,
-                    "hardware": main[study].hardware,
-                }
-            )
+            gap = found[["mean", "low", "high"]] - claim.value
+            judged = verdict(gap.low, gap.high, margin=claim.margin, lower_is_better=claim.score == "loss")
+            facts = {"claim": claim.name, "part": claim.part, "score": claim.score, "preprint": claim.value}
+            facts |= {"margin": claim.margin, "split": split, "seeds": len(main[study].seeds)}
+            rows.append({**facts, **found, "gap": gap["mean"], "verdict": judged, "hardware": main[study].hardware})
             row[split] = tables.interval(found["mean"], found.low, found.high)
-            if number > 1:
-                row[f"{split}, range"] = f"{found.minimum:.3f}–{found.maximum:.3f}"
-            row[f"{split}, verdict"] = judged if judged in ("reproduced", "not measured") else f"{judged}, {gap:+.3f}"
+            row[f"{split}, verdict"] = judged if judged == "not measured" else f"{judged}, {gap['mean']:+.3f}"
         shown.append(row)
     caption = (
-        f"The preprint's claims beside its recipe: mean over seeds with 95% interval. Verdict: {RULE}; beside it the "
-        f"gap to the claim. {_of(main)}"
+        "The preprint's claims, with the margin within which a number is the same, beside what its recipe gives: mean "
+        "over seeds with 95% interval; the validation accuracy is that of the best epoch. Verdict and difference: "
+        f"{RULE}. {paper.of(main)}"
     )
     return PaperTable("claims", pd.DataFrame(rows), pd.DataFrame(shown), caption)
 
@@ -176,84 +87,98 @@ def scores(found: dict[str, Evidence], measured: Measured) -> PaperTable:
     """Return the scores the preprint does not report, and of always naming one class."""
     rows, shown = [], []
     for study, runs_of in found.items():
-        row = {
-            "study": study,
-            "split": (STUDIES | OTHERS)[study],
-            "size": _size(parameters.load(study)),
-            "seeds": len(runs_of.seeds),
-        }
-        if runs_of.seeds:
-            table = measured[study, "test"].loc[list(SHOWN)]
-            labels = [predictions.part(each, "test")[0] for each in runs_of.predictions.values()]
-            row["always the largest class"] = np.mean([evaluation.majority_accuracy(each) for each in labels])
-            rows += _long(table, **row)
-            texts = {name: tables.interval(*table.loc[name, ["mean", "low", "high"]]) for name in SHOWN}
-            shown.append({**row, "always the largest class": f"{row['always the largest class']:.3f}", **texts})
-        else:
-            shown.append({**row, "always the largest class": "–", **dict.fromkeys(SHOWN, "not measured")})
-    caption = f"Scores on the test part: mean over seeds with 95% interval; accuracy of a constant answer. {_of(found)}"
-    return PaperTable("scores", pd.DataFrame(rows), _headed(shown), caption)
-
-
-def siblings(runs_of: Evidence, *, draws: int) -> PaperTable:
-    """Score the test images that have an image of the same lesion in training apart from those that have none."""
-    rows, shown = [], []
-    leaked = {seed: splits.has_sibling(split) for seed, split in runs_of.splits.items()}
-    has = {seed: table.image_id.map(leaked[seed]) for seed, table in _tests(runs_of).items()}
-    with_one = {seed: table[has[seed]] for seed, table in _tests(runs_of).items()}
-    without = {seed: table[~has[seed]] for seed, table in _tests(runs_of).items()}
-    if runs_of.seeds and all(len(each) for each in (*with_one.values(), *without.values())):
-        drawn = seeds.Draws.draw(runs_of.predictions, "test", draws=draws)
-        one, other = (seeds.headline(each, "test", drawn) for each in (with_one, without))
-        for name, found, tested in (
-            ("with an image of the lesion in training", one, with_one),
-            ("without", other, without),
-            ("difference", one.minus(other), None),
-        ):
-            table = found.table().loc[list(SHOWN)]
-            images = np.mean([len(each) for each in tested.values()]) if tested else np.nan
-            nevi = np.mean([(each.dx == "nv").mean() for each in tested.values()]) if tested else np.nan
-            facts = {"test images": name, "images": images, "nv": nevi}
-            rows += _long(table, **facts, seeds=len(runs_of.seeds))
-            texts = {score: tables.interval(*table.loc[score, ["mean", "low", "high"]]) for score in SHOWN}
-            said = {"images": f"{images:,.0f}", "of them nv": f"{nevi:.0%}"} if tested else {}
-            shown.append({"test images": name, **({"images": "–", "of them nv": "–"} | said), **texts})
-    caption = (
-        "The split by image, test images apart: with and without an image of the same lesion group in training. The "
-        f"two differ in their cases too, so only the paired arms measure the leak itself. {_of({BY_IMAGE: runs_of})}"
-    )
-    return PaperTable("siblings", pd.DataFrame(rows), _headed(shown), caption)
-
-
-def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
-    """Return the differences between every study that names one to be compared with and that one, in pairs of runs.
-
-    Pairs of runs share seed and test images; a study names the other in its parameter ``compare_with``.
-    """
-    rows, shown = [], []
-    measured: dict[str, Evidence] = {}
-    for study, runs_of in found.items():
-        chosen = parameters.load(study)
-        if chosen.compare_with is None or chosen.crossover or chosen.split_by == "source":
+        if not runs_of.seeds:
             continue
-        base, runs_of = _pair(found[chosen.compare_with], runs_of)
-        pair = seeds.pairs(base.predictions, runs_of.predictions)
-        names = {"difference": f"{study} − {base.study}", "size": _size(chosen), "seeds": len(pair[0])}
-        if pair[0]:
-            drawn = seeds.Draws.draw(pair[0], "test", draws=draws)
-            table = seeds.difference(*pair, drawn).table().loc[list(SHOWN)]
-            images = np.mean([len(each) for each in pair[0].values()])
-            measured |= {base.study: base, study: runs_of}
-            rows += _long(table, **names, images=images, hardware=runs_of.hardware)
-            texts = {name: tables.interval(*table.loc[name, ["mean", "low", "high"]]) for name in SHOWN}
-            shown.append({**names, "images": f"{images:,.0f}", **texts})
-        else:
-            shown.append({**names, "images": "–", **dict.fromkeys(SHOWN, "not measured")})
+        row = {"study": study, "size": paper.size(parameters.load(study)), "seeds": len(runs_of.seeds)}
+        table = measured[study, "test"].loc[list(paper.SHOWN)]
+        labels = [predictions.part(each, "test")[0] for each in runs_of.predictions.values()]
+        row["always the largest class"] = np.mean([evaluation.majority_accuracy(each) for each in labels])
+        rows += paper.long(table, **row)
+        said = {
+            "between trainings": _deviation(table.between["accuracy"]),
+            "of lesions": f"{table.lesions['accuracy']:.3f}",
+        }
+        shown.append(
+            {**row, "always the largest class": f"{row['always the largest class']:.3f}", **paper.cells(table), **said}
+        )
     caption = (
-        "What one choice does: score of the first study minus score of the second, on the same test images, mean over "
-        f"seeds with 95% interval of the paired difference. {_of(measured)}"
+        "Scores on the test part: mean over seeds with 95% interval; accuracy of a constant answer; the standard "
+        "deviation of accuracy between trainings on the same lesions, and its standard error from the lesions. "
+        f"{paper.of(found)}"
     )
-    return PaperTable("effects", pd.DataFrame(rows), _headed(shown), caption)
+    return PaperTable("scores", pd.DataFrame(rows), paper.headed(shown), caption)
+
+
+def estimands(main: dict[str, Evidence], *, draws: int) -> PaperTable:
+    """Score the same networks over images (the primary number), with one vote a lesion, and on lesions of one image."""
+    rows, shown = [], []
+    names = ("accuracy", "balanced_accuracy", "macro_f1")
+    for study, runs_of in main.items():
+        if not runs_of.seeds:
+            continue
+        sizes = {seed: split.lesion_group.value_counts() for seed, split in runs_of.splits.items()}
+        tested = {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}
+        drawn = seeds.Draws.draw(tested, "test", draws=draws)
+        kinds = {
+            "images (primary)": tested,
+            "one vote a lesion": {seed: predictions.votes(table) for seed, table in tested.items()},
+            "lesions with a single image": {
+                seed: table[table.lesion_group.map(sizes[seed]) == 1] for seed, table in tested.items()
+            },
+        }
+        for kind, cases in kinds.items():
+            table = seeds.headline(cases, "test", drawn).table().loc[list(names)]
+            majority = np.mean(
+                [evaluation.majority_accuracy(predictions.part(each, "test")[0]) for each in cases.values()]
+            )
+            facts: dict[str, object] = {
+                "split": STUDIES[study],
+                "over": kind,
+                "count": np.mean([len(each) for each in cases.values()]),
+            }
+            rows += paper.long(table, **facts, majority=majority, seeds=len(runs_of.seeds))
+            texts = paper.cells(table, names)
+            said = {"count": f"{facts['count']:,.0f}", "always the largest class": f"{majority:.3f}"}
+            shown.append({**facts, **said, **texts})
+    caption = (
+        "The same networks, counted in three ways; the first is the one in every headline. A vote is the mean of the "
+        f"probabilities of a lesion's images. Mean over seeds with 95% interval. {paper.of(main)}"
+    )
+    return PaperTable("estimands", pd.DataFrame(rows), paper.headed(shown), caption)
+
+
+def selection(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
+    """Say what choosing the best epoch adds to the validation accuracy, and what the test part says of each rule."""
+    rows, shown = [], []
+    for study, runs_of in main.items():
+        accuracy = {seed: history.validation_accuracy.to_numpy() for seed, history in runs_of.histories.items()}
+        tested = {seed: _accuracies(runs_of, seed) for seed in runs_of.seeds}
+        rules = {
+            "best epoch on validation (the study's)": lambda validation, test: slice(
+                argmax := validation.argmax(), argmax + 1
+            ),
+            "last epoch": lambda validation, test: slice(-1, None),
+            f"mean of the last {last} epochs": lambda validation, test: slice(-last, None),
+            "best epoch on test (a mistake)": lambda validation, test: slice(argmax := test.argmax(), argmax + 1),
+        }
+        for rule, chosen in rules.items():
+            there = [(accuracy[seed], tested[seed]) for seed in runs_of.seeds]
+            if not there or ("on test" in rule and any(test is None for _, test in there)):
+                continue
+            pairs = [
+                (one[part := chosen(one, test)].mean(), np.nan if test is None else test[part].mean())
+                for one, test in there
+            ]
+            validation, test = np.mean(pairs, axis=0)
+            row = {"split": STUDIES[study], "epoch": rule, "validation": validation, "test": test, "seeds": len(there)}
+            rows.append(row)
+            shown.append({**row, "validation": f"{validation:.3f}", "test": _deviation(test)})
+    caption = (
+        "Accuracy of the same trainings when other epochs are kept, mean over seeds. The best of many epochs on a part "
+        "is too high on that part: by about what its column loses from there to the mean of the last epochs. "
+        f"{paper.of(main)}"
+    )
+    return PaperTable("selection", pd.DataFrame(rows), pd.DataFrame(shown), caption)
 
 
 def per_class(main: dict[str, Evidence], *, draws: int) -> PaperTable:
@@ -266,14 +191,15 @@ def per_class(main: dict[str, Evidence], *, draws: int) -> PaperTable:
         drawn = seeds.Draws.draw(runs_of.predictions, "test", draws=draws)
         for dx, found in seeds.per_class(runs_of.predictions, "test", drawn).items():
             table = found.table()
-            images = np.mean([(table_of.dx == dx).sum() for table_of in _tests(runs_of).values()])
+            tested = [each[each.part == "test"] for each in runs_of.predictions.values()]
+            images = np.mean([(each.dx == dx).sum() for each in tested])
             facts = {"dx": dx, "split": STUDIES[study], "seeds": len(runs_of.seeds), "images": images}
-            rows += _long(table, **facts)
-            texts = {name: tables.interval(*table.loc[name, ["mean", "low", "high"]], digits=2) for name in names}
-            cells[dx, study] = {"dx": dx, "split": STUDIES[study], "images": f"{images:,.0f}", **texts}
+            rows += paper.long(table, **facts)
+            shown_cells = paper.cells(table, names, digits=2)
+            cells[dx, study] = {"dx": dx, "split": STUDIES[study], "images": f"{images:,.0f}", **shown_cells}
     shown = [cells[dx, study] for dx in DX for study in STUDIES if (dx, study) in cells]
-    caption = f"Each diagnosis against the rest on the test part: mean over seeds with 95% interval. {_of(main)}"
-    return PaperTable("per_class", pd.DataFrame(rows), _headed(shown), caption)
+    caption = f"Each diagnosis against the rest on the test part: mean over seeds with 95% interval. {paper.of(main)}"
+    return PaperTable("per_class", pd.DataFrame(rows), paper.headed(shown), caption)
 
 
 def convergence(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
@@ -307,7 +233,7 @@ def convergence(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
                     f"validation accuracy, last {last} epochs": f"{end.min():.3f}–{end.max():.3f}",
                 }
             )
-    caption = f"Did training converge? One row a run; losses in nats. {_of(main)}"
+    caption = f"Did training converge? One row a run; losses in nats. {paper.of(main)}"
     return PaperTable("convergence", pd.DataFrame(rows), pd.DataFrame(shown), caption)
 
 
@@ -341,7 +267,7 @@ def runs(found: dict[str, Evidence]) -> PaperTable:
                     "data": manifest["data"]["title"],
                     "weights": manifest["weights"],
                     "commit": (first["source"]["commit"] or "none")[:12],
-                    "hardware": runs_of.hardware,
+                    "hardware": runs_of.runs[seed].hardware,
                     "torch": first["environment"]["packages"]["torch"],
                     "precision": manifest["precision"],
                     "minutes": f"{manifest['training_seconds'] / 60:.1f}",
@@ -351,59 +277,17 @@ def runs(found: dict[str, Evidence]) -> PaperTable:
     return PaperTable("runs", table, table, "Every run behind these tables, from the manifests.")
 
 
-def _headline(runs_of: Evidence, part: str, draws: int) -> pd.DataFrame:
-    """Return the headline scores over the seeds of a study; not a number where it has no run."""
-    if not runs_of.seeds:
-        return pd.DataFrame(np.nan, index=[*SHOWN], columns=seeds.COLUMNS)
-    drawn = seeds.Draws.draw(runs_of.predictions, part, draws=draws)
-    return seeds.headline(runs_of.predictions, part, drawn).table()
+def _accuracies(runs_of: Evidence, seed: int) -> np.ndarray | None:
+    """Return the test accuracy after each epoch of a run, or None where it is not published."""
+    path = runs_of.runs[seed].find("epochs.npz")
+    if path is None:
+        return None
+    table = runs_of.predictions[seed]
+    at = (table.part == "test").to_numpy()
+    labels = table.dx[at].map(DX.index).to_numpy()
+    with np.load(path) as held:
+        return (held["probabilities"][:, at].argmax(2) == labels).mean(1)
 
 
-def _pair(base: Evidence, runs_of: Evidence) -> tuple[Evidence, Evidence]:
-    """Return the runs of both studies whose seed the other has too."""
-    return base.shared_with(runs_of), runs_of.shared_with(base)
-
-
-def _tests(runs_of: Evidence) -> dict[int, pd.DataFrame]:
-    return {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}
-
-
-def _of(found: dict[str, Evidence]) -> str:
-    """Say what runs numbers are of: seeds, images, lesions, data, starting weights, hardware."""
-    there = {study: runs_of for study, runs_of in found.items() if runs_of.seeds}
-    if not there:
-        return "No run is here yet."
-    said = []
-    for study, runs_of in there.items():
-        tested = list(_tests(runs_of).values())
-        images, lesions = (np.mean([size(table) for table in tested]) for size in (len, _lesions))
-        number = len(runs_of.seeds)
-        listed = ", ".join(map(str, runs_of.seeds))
-        said.append(
-            f"{study}: {number} seed{'s' if number > 1 else ''} ({listed}), {images:,.0f} test images of "
-            f"{lesions:,.0f} lesions{' on average' if number > 1 else ''}"
-        )
-    facts = [
-        ", and ".join(dict.fromkeys(runs_of.said(*keys) for runs_of in there.values()))
-        for keys in (("data", "title"), ("weights",))
-    ]
-    machines = " and ".join(dict.fromkeys(runs_of.hardware for runs_of in there.values()))
-    return f"{'; '.join(said)}. {facts[0]}; starting weights: {facts[1]}; trained on {machines}."
-
-
-def _size(chosen: Parameters) -> str:
-    return f"{chosen.image_size}×{chosen.image_size}, {chosen.epochs} epochs"
-
-
-def _lesions(table: pd.DataFrame) -> int:
-    return int(table.lesion_id.nunique())
-
-
-def _long(table: pd.DataFrame, **facts: object) -> list[dict]:
-    """Return one row a score of a table of :class:`skinlesion.scoring.seeds.Scores`, with facts before it."""
-    return [{**facts, "score": str(score), **row} for score, row in table.iterrows()]
-
-
-def _headed(rows: list[dict]) -> pd.DataFrame:
-    """Return rows as a table whose columns have the names that a reader knows them by."""
-    return pd.DataFrame(rows).rename(columns=tables.heading)
+def _deviation(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"

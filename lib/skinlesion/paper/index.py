@@ -124,8 +124,7 @@ def _facts(run: runs.Files) -> str:
     facts = [run.manifest.get("data", {}).get("title", "not trained yet")]
     if chosen:
         facts.append(f"{chosen['image_size']}×{chosen['image_size']}, split by {chosen['split_by']}")
-        left_out = _json(run, "preprocessing.json").get("left_out")
-        facts += [f"{left_out} left out of training and tested"] if left_out else []
+        facts += [f"{run.left_out} left out of training and tested"] if run.left_out else []
     return "; ".join(facts)
 
 

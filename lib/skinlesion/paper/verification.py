@@ -18,7 +18,8 @@ import pandas as pd
 from bs4 import BeautifulSoup
 
 from skinlesion import files, parameters
-from skinlesion.paper import card, claims, evidence
+from skinlesion.paper import card, claims, collection, evidence
+from skinlesion.paper import tables as paper
 from skinlesion.reporting import tables
 from skinlesion.scoring import evaluation, predictions
 
@@ -129,13 +130,13 @@ def _metrics(name: str, run: Path) -> Check:
 
 def _tables(folder: Path, published: list[Path]) -> Iterator[Check]:
     draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
-    made = claims.make(folder, draws=draws, only=published)
-    page = folder / claims.FOLDER / PAGE
+    made = collection.make(folder, draws=draws, only=published)
+    page = folder / paper.FOLDER / PAGE
     printed = _printed(page)
     for table in made.values():
         faults = []
         for name, text in table.texts().items():
-            path = folder / claims.FOLDER / name
+            path = folder / paper.FOLDER / name
             if not path.is_file():
                 faults.append(f"{name} is not there")
             elif path.suffix == ".csv" and not table.numbers.empty:
@@ -146,7 +147,7 @@ def _tables(folder: Path, published: list[Path]) -> Iterator[Check]:
         if printed.get(table.caption) != expected:
             faults.append(f"{PAGE} prints something else, or another caption")
         passed = f"{table.numbers.select_dtypes('number').size} numbers in CSV, Markdown, LaTeX and page"
-        yield Check(f"{claims.FOLDER}/{table.name}", faults, passed)
+        yield Check(f"{paper.FOLDER}/{table.name}", faults, passed)
     run = folder / claims.BY_LESION / "seed-0"
     if (run / card.NAME).is_file():
         same = (run / card.NAME).read_text(encoding="utf-8") == card.text(run)

@@ -1,0 +1,48 @@
+"""All tables of the paper, made from the files that runs left."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from skinlesion import parameters, runs, studies
+from skinlesion.paper import claims, effects, evidence
+from skinlesion.paper.tables import PaperTable, over_seeds
+
+
+def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> dict[str, PaperTable]:
+    """Return every table of the paper, by name.
+
+    Rows come from the runs that are there, and from those that are planned.
+
+    Parameters
+    ----------
+    folder
+        ``reports/``.
+    draws
+        Of the bootstrap.
+    only
+        Run folders to be considered; absent, all.
+    """
+    planned = studies.everything()
+    here = [study for study, _ in runs.find(folder) if study not in planned]
+    known = [*planned, *(study for study in dict.fromkeys(here) if parameters.ABLATED in study)]
+    found = {study: evidence.find(folder, study, only=only) for study in known}
+    main = {study: found[study] for study in claims.STUDIES}
+    measured = {(study, "test"): over_seeds(runs_of, "test", draws) for study, runs_of in found.items()}
+    measured |= {(study, "validation"): over_seeds(runs_of, "validation", draws) for study, runs_of in main.items()}
+    made = [
+        claims.claims(main, measured),
+        claims.estimands(main, draws=draws),
+        claims.selection(main),
+        effects.leak(found, draws=draws),
+        effects.effects(found, planned, draws=draws),
+        effects.sources(found, draws=draws),
+        effects.spread(found),
+        claims.scores({study: runs_of for study, runs_of in found.items() if not runs_of.synthetic}, measured),
+        claims.per_class(main, draws=draws),
+        claims.convergence(main),
+        claims.assumptions(),
+        claims.runs(found),
+    ]
+    return {table.name: table for table in made}

@@ -1,0 +1,116 @@
+"""A table of the paper: its numbers, how a reader sees them, and the caption that says what they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from skinlesion import files
+from skinlesion.paper.evidence import Evidence
+from skinlesion.parameters import Parameters
+from skinlesion.reporting import tables
+from skinlesion.runs import listed
+from skinlesion.scoring import seeds
+
+SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_recall", "loss")
+"""The scores that a table of the paper has columns for."""
+
+FOLDER = "tables"
+"""Where the tables lie, in ``reports/``."""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper.
+
+    Attributes
+    ----------
+    name
+        Of its files.
+    numbers
+        Its numbers, one row a number or a group of them.
+    shown
+        As a reader sees it: text.
+    caption
+        What data, which part, how many images, lesions and seeds, what the interval is, on what it was trained.
+    """
+
+    name: str
+    numbers: pd.DataFrame
+    shown: pd.DataFrame
+    caption: str
+
+    def show(self) -> Styler:
+        """Return it for a notebook to show; words wrap, numbers do not."""
+        styler = tables.show(self.shown, caption=self.caption, index=False)
+        if self.name in ("assumptions", "runs"):
+            return styler.set_properties(**{"text-align": "left", "white-space": "normal"})
+        return styler
+
+    def texts(self) -> dict[str, str]:
+        """Return the content of its files: CSV, Markdown and LaTeX, by file name."""
+        return {
+            f"{self.name}.csv": self.numbers.to_csv(index=False, float_format="%.6f", lineterminator="\n"),
+            f"{self.name}.md": f"{tables.markdown(self.shown)}\n\n{self.caption}\n",
+            f"{self.name}.tex": tables.latex(self.shown, caption=self.caption, label=f"tab:{self.name}"),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write its files."""
+        for name, text in self.texts().items():
+            files.write_text(folder / name, text)
+
+
+def of(found: Mapping[str, Evidence], *, part: str = "test") -> str:
+    """Say what runs numbers are of: seeds, images, lesions, data, starting weights, hardware."""
+    there = {study: runs_of for study, runs_of in found.items() if runs_of.seeds}
+    if not there:
+        return "No run is here yet."
+    said = []
+    for study, runs_of in there.items():
+        tested = [table[table.part == part] for table in runs_of.predictions.values()]
+        images, lesions = np.mean([(len(table), table.lesion_group.nunique()) for table in tested], axis=0)
+        number = len(runs_of.seeds)
+        numbers = ", ".join(map(str, runs_of.seeds))
+        said.append(
+            f"{study}: {number} seed{'s' if number > 1 else ''} ({numbers}), {images:,.0f} {part} images of "
+            f"{lesions:,.0f} lesions{' on average' if number > 1 else ''}"
+        )
+    single = [study for study, runs_of in there.items() if len(runs_of.seeds) == 1]
+    alone = f" Of one training ({', '.join(single)}) the interval is that of the {part} images alone." if single else ""
+    facts = [listed(runs_of.said(*keys) for runs_of in there.values()) for keys in (("data", "title"), ("weights",))]
+    machines = listed(runs_of.hardware for runs_of in there.values())
+    return f"{'; '.join(said)}.{alone} {facts[0]}; starting weights: {facts[1]}; trained on {machines}."
+
+
+def size(chosen: Parameters) -> str:
+    """Say at what size a study is run."""
+    return f"{chosen.image_size}×{chosen.image_size}, {chosen.epochs} epochs"
+
+
+def long(table: pd.DataFrame, **facts: object) -> list[dict]:
+    """Return one row a score of a table of :class:`skinlesion.scoring.seeds.Scores`, with facts before it."""
+    return [{**facts, "score": str(score), **row} for score, row in table.iterrows()]
+
+
+def cells(table: pd.DataFrame, names: tuple[str, ...] = SHOWN, *, digits: int = 3) -> dict[str, str]:
+    """Return the means with their intervals as text, by score."""
+    return {name: tables.interval(*table.loc[name, ["mean", "low", "high"]], digits=digits) for name in names}
+
+
+def headed(rows: list[dict]) -> pd.DataFrame:
+    """Return rows as a table whose columns have the names that a reader knows them by."""
+    return pd.DataFrame(rows).rename(columns=tables.heading)
+
+
+def over_seeds(runs_of: Evidence, part: str, draws: int) -> pd.DataFrame:
+    """Return the headline scores over the seeds of a study; not a number where it has no run."""
+    if not runs_of.seeds:
+        return pd.DataFrame(np.nan, index=[*SHOWN], columns=seeds.COLUMNS)
+    drawn = seeds.Draws.draw(runs_of.predictions, part, draws=draws)
+    return seeds.headline(runs_of.predictions, part, drawn).table()
