@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, on mach
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from skinlesion import files, parameters
 from skinlesion.data import dataset, sample
@@ -66,6 +68,16 @@ def task() -> tuple[np.ndarray, np.ndarray]:
     colours = rng.integers(30, 226, (7, 3))
     store = colours[labels][:, None, None, :] + rng.integers(-20, 20, (84, 32, 32, 3))
     return store.clip(0, 255).astype(np.uint8), labels
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A JPEG whose head states a size that it has not."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, format="JPEG")
+    content = bytearray(buffer.getvalue())
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(content)
 
 
 def random_scores(seed: int, images: int, *, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,9 +1,12 @@
+import csv
+import os
 import shutil
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import claiming
 
 from skinlesion.data import archives, dataset, images
 from skinlesion.data.dataset import DatasetError
@@ -79,7 +82,7 @@ def to_challenge(folder):
         truth.writestr("LICENSE.txt", "CC")
         name = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
         truth.writestr(name, challenge_table(metadata).to_csv(index=False))
-    groupings(metadata).to_csv(folder / dataset.GROUPINGS, index=False)
+    groupings(metadata).to_csv(folder / f"{dataset.GROUPINGS}.csv", index=False)
     (folder / "HAM10000_metadata").unlink()
 
 
@@ -100,13 +103,84 @@ def test_every_layout_holds_the_same_images_and_labels(copied, opened, tmp_path,
 def test_a_challenge_table_without_lesions_or_with_two_diagnoses_is_refused(copied):
     to_challenge(copied)
     table = dataset.find_table(copied)
-    (copied / dataset.GROUPINGS).unlink()
+    (copied / f"{dataset.GROUPINGS}.csv").unlink()
     with pytest.raises(DatasetError, match="nobody knows which images show one lesion"):
         dataset.read_metadata(table)
     plain = copied / "ISIC2018_Task3_Training_GroundTruth.csv"
     plain.write_text("image,AKIEC,BCC,BKL,DF,MEL,NV,VASC\nISIC_0000001,1,1,0,0,0,0,0\n")
     with pytest.raises(DatasetError, match="line 2 has not exactly one diagnosis"):
         dataset.read_metadata(plain)
+
+
+def as_dataverse(table):
+    """Tabs and quotes, as Dataverse renders a table that is downloaded by default."""
+    return table.to_csv(sep="\t", index=False, quoting=csv.QUOTE_NONNUMERIC)
+
+
+RENDERINGS = {
+    "HAM10000_metadata.tab": as_dataverse,
+    "ham10000_metadata.TAB": as_dataverse,
+    "HAM10000_metadata.tsv": lambda table: table.to_csv(sep="\t", index=False),
+    "HAM10000_metadata.csv": lambda table: "\ufeff" + table.to_csv(sep=";", decimal=",", index=False),
+    "HAM10000_metadata.txt": lambda table: table.to_csv(sep="\t", index=False, lineterminator="\r\n"),
+    "HAM10000_metadata": lambda table: table.rename(columns=" {} ".format).to_csv(sep=";", index=False),
+    "HAM10000_metadata/HAM10000_metadata.csv": lambda table: table.to_csv(index=False, na_rep="NaN"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_the_table_is_the_same_by_whatever_name_and_separator(copied, opened, name, encoding):
+    table = pd.read_csv(copied / "HAM10000_metadata", keep_default_na=False, na_values={"age": [""]})
+    (copied / "HAM10000_metadata").unlink()
+    (copied / name).parent.mkdir(exist_ok=True)
+    (copied / name).write_text(RENDERINGS[name](table), encoding=encoding)
+    pd.testing.assert_frame_equal(dataset.read_metadata(dataset.find_table(copied)), opened.metadata)
+    assert dataset.set_of(dataset.find_table(copied)) == "ham10000"
+
+
+def test_a_table_in_a_zip_is_read_and_a_mac_s_shadow_of_it_is_not(copied, opened):
+    path = copied / "HAM10000_metadata"
+    with zipfile.ZipFile(f"{path}.zip", "w") as archive:
+        archive.writestr("__MACOSX/._HAM10000_metadata.csv", "no table")
+        archive.writestr("HAM10000_metadata/", "")
+        archive.writestr("HAM10000_metadata/HAM10000_metadata.csv", path.read_text())
+    path.unlink()
+    pd.testing.assert_frame_equal(dataset.read_metadata(dataset.find_table(copied)), opened.metadata)
+
+
+def column(folder, name, values):
+    """Write other values into a column, as text."""
+    path = folder / "HAM10000_metadata"
+    table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    table[name] = [values[row % len(values)] for row in range(len(table))]
+    table.to_csv(path, index=False)
+    return dataset.read_metadata(path)[name]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["40", "55"], {40.0, 55.0}),  # none missing, all whole
+        (["40"], {40.0}),
+        (["40.0"], {40.0}),
+        (["40,5"], {40.5}),
+        ([""], set()),
+        (["NaN", "n/a", "", "NULL"], set()),
+        (["0", ""], {0.0}),
+    ],
+)
+def test_an_age_is_a_number_whatever_the_others_are(copied, given, read):
+    ages = column(copied, "age", given)
+    assert ages.dtype == float
+    assert set(ages.dropna()) == read
+    assert ages.isna().any() == (not read or "" in given)
+
+
+@pytest.mark.parametrize("name", ["localization", "sex", "dataset", "dx_type"])
+@pytest.mark.parametrize("nothing", ["", "NaN", "nan", "NA", "None", " "])
+def test_an_empty_field_is_unknown_and_no_place_of_its_own(copied, name, nothing):
+    assert set(column(copied, name, [nothing])) == {"unknown"}
 
 
 def test_the_row_of_the_official_test_set_that_has_no_image_is_left_out(tmp_path):
@@ -117,6 +191,77 @@ def test_the_row_of_the_official_test_set_that_has_no_image_is_left_out(tmp_path
     assert metadata.image_id.tolist() == ["ISIC_0035067"]
     assert metadata.dx.tolist() == ["nv"]
     assert metadata.lesion_id.tolist() == ["ISIC_0035067"]
+
+
+TEST_IDS = ["ISIC_0035067", "ISIC_0035068", "ISIC_0035069"]
+
+
+@pytest.mark.parametrize("images_of", ["ISIC2018_Task3_Test_Images.zip", "ISIC2018_Task3_Test_Input.zip"])
+@pytest.mark.parametrize("table", ["ISIC2018_Task3_Test_GroundTruth.tab", "ISIC2018_Task3_Test_GroundTruth.csv"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_both_copies_of_the_test_set_are_whole_with_either_table_and_beside_the_other_set(
+    copied, tmp_path, tiny, images_of, table, beside
+):
+    """Dataverse has no image ISIC_0035068, the challenge has one; both have its row."""
+    folder = copied if beside else tmp_path
+    there = TEST_IDS if images_of.endswith("Input.zip") else [TEST_IDS[0], TEST_IDS[2]]
+    with zipfile.ZipFile(folder / images_of, "w") as archive:
+        for image_id in there:
+            archive.writestr(f"{image_id}.jpg", b"x")
+    if table.endswith(".tab"):
+        rows = [f"HAMTEST_{k:07d}\t{image_id}\tnv\t\t\t\t\t" for k, image_id in enumerate(TEST_IDS)]
+        head = "lesion_id\timage_id\tdx\tdx_type\tage\tsex\tlocalization\tdataset"
+    else:
+        rows = [f"{image_id},0,1,0,0,0,0,0" for image_id in TEST_IDS]
+        head = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC"
+    (folder / table).write_text("\n".join([head, *rows]))
+    metadata = dataset.read_metadata(dataset.find_table(folder, "isic2018_test"))
+    dataset.check(metadata, archives.index(folder, "isic2018_test"), folder=folder)
+    assert metadata.image_id.tolist() == [TEST_IDS[0], TEST_IDS[2]]
+    found = dataset.open_dataset(tiny.model_copy(update={"data": str(folder), "synthetic_lesions": None}))
+    assert found.metadata.image_id[0] == ("SYN_0000000" if beside else TEST_IDS[0])
+
+
+BAD_FIRST_IMAGES = {
+    "nothing": (b"", "it is empty"),
+    "text": (b"<html>", "no JPEG"),
+    "PNG": (b"\x89PNG\r\n\x1a\n", "no JPEG"),
+    "a head alone": (b"\xff\xd8\xff", "no JPEG"),
+    "zeros": (bytes(5000), "no JPEG"),
+    "65,500² pixels": (claiming(65_500, 65_500), "pixels"),
+    "too much": (bytes(archives.MOST_BYTES + 1), "more than 20,000,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FIRST_IMAGES)
+@pytest.mark.parametrize("extracted", [False, True])
+def test_a_bad_first_image_is_named(copied, tiny, fault, extracted):
+    content, reason = BAD_FIRST_IMAGES[fault]
+    with zipfile.ZipFile(copied / PART) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | {"SYN_0000000.jpg": content}
+    if extracted:
+        with zipfile.ZipFile(copied / "HAM10000_images_part_2.zip") as archive:
+            archive.extractall(copied / "part")
+        for name, old in members.items():
+            (copied / "part" / name).write_bytes(old)
+        (copied / PART).unlink()
+        (copied / "HAM10000_images_part_2.zip").unlink()
+    else:
+        with zipfile.ZipFile(copied / PART, "w") as archive:
+            for name, old in members.items():
+                archive.writestr(name, old)
+    place = "part/SYN_0000000.jpg" if extracted else PART
+    chosen = tiny.model_copy(update={"data": str(copied), "synthetic_lesions": None})
+    with pytest.raises(DatasetError, match=rf"image SYN_0000000 in {place} cannot be decoded \(.*{reason}"):
+        _ = dataset.open_dataset(chosen).title
+
+
+@pytest.mark.timeout(20)
+def test_a_table_that_is_no_file_is_refused(copied):
+    (copied / "HAM10000_metadata").unlink()
+    os.mkfifo(copied / "HAM10000_metadata.csv")
+    with pytest.raises(DatasetError, match=r"HAM10000_metadata\.csv is a pipe"):
+        dataset.read_metadata(dataset.find_table(copied))
 
 
 def test_an_age_that_is_no_number_is_named(copied):

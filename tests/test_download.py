@@ -360,6 +360,14 @@ def test_what_is_there_is_not_asked_for_again(server, tmp_path):
     assert server.asked == [("part_2.zip", None)]
 
 
+def test_a_file_whose_name_differs_in_case_alone_is_there(server, tmp_path):
+    fetch(server, tmp_path)
+    (tmp_path / "part_2.zip").rename(tmp_path / "Part_2.ZIP")
+    server.asked.clear()
+    fetch(server, tmp_path)
+    assert not server.asked
+
+
 def test_the_fallback_once_taken_is_enough(server, tmp_path, capsys):
     server.faults = {"part_2.zip": ["404", 1], "metadata": ["404", 1]}
     fetch(server, tmp_path)

@@ -77,6 +77,19 @@ def test_the_search_is_done_once(opened, tmp_path, monkeypatch):
     assert duplicates.find(opened, cache=tmp_path).equals(first)
 
 
+def test_pairs_that_were_kept_and_cut_are_searched_for_again(opened, tmp_path, monkeypatch):
+    pair = {f"{name}_{end}": name for name in ("image", "lesion", "dx") for end in ("a", "b")}
+    pair |= {"similarity": 0.5, "inliers": 12, "overlap": 1.0}
+    for count in (2, 0):  # a table without a row has the same types
+        table = pd.DataFrame([pair] * count, columns=list(pair))
+        monkeypatch.setattr(duplicates, "search", lambda store, metadata, table=table: table)
+        first = duplicates.find(opened, cache=tmp_path / str(count))
+        assert [str(kind) for kind in first.dtypes[-3:]] == ["float64", "int64", "float64"]
+        [path] = (tmp_path / str(count)).glob("*-duplicates-*.csv")
+        path.write_bytes(path.read_bytes()[:70])
+        assert duplicates.find(opened, cache=tmp_path / str(count)).equals(first)
+
+
 def test_a_store_of_another_size_is_refused(opened):
     with pytest.raises(ValueError, match="the store holds 32×32 images: open it with size=224"):
         duplicates.search(np.zeros((2, 32, 32, 3), np.uint8), opened.metadata)

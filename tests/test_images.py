@@ -1,9 +1,12 @@
 import io
+import os
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from skinlesion import files
 from skinlesion.data import archives, dataset, images
@@ -78,9 +81,139 @@ def test_an_image_is_turned_upright_by_its_exif_orientation():
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(images, "MOST_PIXELS", 1000)
+    monkeypatch.setattr(archives, "MOST_PIXELS", 1000)
     with pytest.raises(DatasetError, match="40×30 pixels are more than any image of the data has"):
         images.decode(jpeg(Image.new("RGB", (40, 30))), size=8)
+
+
+def drawn_disc(width, height, radius, form="PNG", **options):
+    """A white disc in the middle of a black picture."""
+    y, x = np.mgrid[:height, :width]
+    inside = np.hypot(x - (width - 1) / 2, y - (height - 1) / 2) <= radius
+    buffer = io.BytesIO()
+    Image.fromarray(np.repeat(np.uint8(255 * inside)[..., None], 3, axis=2)).save(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def extent(square):
+    """Width and height of the white area around the middle, in pixels."""
+    labels, _ = ndimage.label(square[..., 0] > 127)
+    white = labels == labels[len(square) // 2, len(square) // 2]
+    return white.sum(axis=1).max(), white.sum(axis=0).max()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "radius"),
+    [
+        (450, 450, 60),  # framed, 600×450
+        (450, 600, 80),  # 800×600
+        (800, 450, 80),  # 800×600
+        (1200, 400, 120),  # 1200×900
+        (301, 900, 120),  # 1200×900
+    ],
+)
+def test_a_circle_in_a_picture_of_any_shape_becomes_the_ellipse_of_a_circle_in_a_frame(width, height, radius):
+    wide, high = extent(images.decode(drawn_disc(600, 450, 60, form="JPEG", quality=95), size=224))
+    assert (wide, high) == pytest.approx((120 * 224 / 600, 120 * 224 / 450), abs=1)
+    assert extent(images.decode_any(drawn_disc(width, height, radius), size=224)) == pytest.approx((wide, high), abs=1)
+
+
+def test_a_picture_on_its_side_is_framed_as_it_is_seen():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    lying = images.decode_any(drawn_disc(600, 450, 100, exif=exif), size=64)
+    assert np.array_equal(lying, images.decode_any(drawn_disc(450, 600, 100), size=64))
+
+
+@pytest.mark.parametrize("size", [(600, 450), (604, 453), (1600, 1200), (4032, 3024), (450, 338)])
+def test_a_picture_of_the_frames_proportions_is_decoded_as_the_data_is(size):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(size)
+    for side in (32, 224):
+        assert np.array_equal(images.decode_any(jpeg(picture), size=side), images.decode(jpeg(picture), size=side))
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (40, 30), (20, 90), (7, 33), (100, 3)])
+def test_a_frame_holds_the_whole_picture_and_beside_it_its_reflection(shape):
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    framed = np.asarray(images.in_frame(Image.fromarray(picture)))
+    height, width = framed.shape[:2]
+    assert abs(width - height * 4 / 3) <= 1
+    top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
+    assert np.array_equal(framed[top : top + shape[0], left : left + shape[1]], picture)
+    margin = min(left, shape[1])
+    assert np.array_equal(framed[top : top + shape[0], left - margin : left], picture[:, :margin][:, ::-1])
+    margin = min(top, shape[0])
+    assert np.array_equal(framed[top - margin : top, left : left + shape[1]], picture[:margin][::-1])
+
+
+def test_a_strip_that_no_frame_can_hold_is_refused_before_it_is_framed():
+    with pytest.raises(DatasetError, match="2×30000 pixels are too long a strip"):
+        images.in_frame(Image.new("RGB", (2, 30_000)))
+
+
+def test_a_centre_crop_needs_no_frame():
+    square = drawn_disc(60, 60, 20)
+    whole = np.asarray(Image.open(io.BytesIO(square)))
+    assert np.array_equal(images.decode_any(square, size=60, resize="center_crop"), whole)
+
+
+WRITTEN = {
+    "JPEG": ("RGB", "L", "CMYK"),
+    "PNG": ("RGB", "L", "RGBA", "P", "1", "LA"),
+    "WEBP": ("RGB", "L", "RGBA", "P"),
+    "TIFF": ("RGB", "L", "RGBA", "P", "1", "LA", "CMYK"),
+    "BMP": ("RGB", "L", "RGBA", "P", "1"),
+}
+
+
+@pytest.mark.parametrize(("form", "mode"), [(form, mode) for form, modes in WRITTEN.items() for mode in modes])
+def test_every_named_format_is_read_as_colours(form, mode):
+    assert set(WRITTEN) == set(images.FORMATS)
+    buffer = io.BytesIO()
+    Image.new("RGB", (80, 60), "white").convert(mode).save(buffer, format=form)
+    assert images.decode_any(buffer.getvalue(), size=32).min() > 250
+
+
+def test_other_formats_are_refused_by_content(tmp_path):
+    for form in ("GIF", "PPM", "ICO", "TGA"):
+        Image.new("RGB", (80, 60)).save(tmp_path / "x.jpg", format=form)
+        with pytest.raises(DatasetError, match="no JPEG or PNG or WEBP or TIFF or BMP"):
+            images.decode_any((tmp_path / "x.jpg").read_bytes(), size=32)
+        assert not images.is_picture(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_lies_on_white(mode):
+    picture = Image.new("RGBA", (80, 60), (0, 0, 0, 0))
+    picture.paste((0, 0, 0, 255), (0, 0, 40, 60))
+    buffer = io.BytesIO()
+    picture.convert(mode).save(buffer, format="PNG")
+    pixels = images.decode_any(buffer.getvalue(), size=32)
+    assert pixels[:, :14].max() < 5
+    assert pixels[:, 18:].min() > 250
+
+
+def test_a_picture_whose_values_would_be_clipped_is_refused_and_so_are_several_in_one():
+    """Pillow makes white of whatever is above 255."""
+    for deep in (np.full((60, 80), 30_000, np.uint16), np.full((60, 80), 0.5, np.float32)):
+        buffer = io.BytesIO()
+        Image.fromarray(deep).save(buffer, format="TIFF")
+        with pytest.raises(DatasetError, match="more than 8 bits a channel"):
+            images.decode_any(buffer.getvalue(), size=32)
+    for form in ("TIFF", "WEBP", "PNG"):
+        buffer = io.BytesIO()
+        first, second = Image.new("RGB", (80, 60), "red"), Image.new("RGB", (80, 60), "blue")
+        first.save(buffer, format=form, save_all=True, append_images=[second])
+        with pytest.raises(DatasetError, match="several pictures"):
+            images.decode_any(buffer.getvalue(), size=32)
+
+
+def test_a_jpeg_with_a_preview_behind_it_is_one_picture():
+    buffer = io.BytesIO()
+    first = Image.new("RGB", (80, 60), "white")
+    first.save(buffer, format="MPO", save_all=True, append_images=[Image.new("RGB", (8, 6))])
+    assert images.decode_any(buffer.getvalue(), size=32).min() > 250
 
 
 def test_a_cut_off_image_is_refused():
@@ -125,6 +258,49 @@ def test_the_store_is_decoded_once(opened, tmp_path, monkeypatch):
     assert (images.open_store(opened, size=32, cache=tmp_path) == first).all()
 
 
+def only_store(cache, suffix=".npy"):
+    [path] = [path for path in cache.iterdir() if path.suffix == suffix]
+    return path
+
+
+def zero(path, start, count):
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(count))
+
+
+STORE_DAMAGES = {
+    "zero blocks": lambda path, other: zero(path, 4096, 8192),
+    "zero from end to end": lambda path, other: zero(path, 0, path.stat().st_size),
+    "cut": lambda path, other: os.truncate(path, path.stat().st_size // 2),
+    "empty": lambda path, other: os.truncate(path, 0),
+    "of another shape": lambda path, other: shutil.copy(other, path),
+}
+
+
+@pytest.mark.parametrize("damage", STORE_DAMAGES)
+def test_a_damaged_store_is_set_aside_and_decoded_again(opened, tmp_path, capsys, damage):
+    first = np.array(images.open_store(opened, size=32, cache=tmp_path / "a"))
+    images.open_store(opened, size=33, cache=tmp_path / "b")
+    path = only_store(tmp_path / "a")
+    STORE_DAMAGES[damage](path, only_store(tmp_path / "b"))
+    capsys.readouterr()
+    assert np.array_equal(images.open_store(opened, size=32, cache=tmp_path / "a"), first)
+    said = f"{path.name} is damaged: it is set aside as {path.name}.damaged, and decoded again\n"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.5, 0.99])
+def test_a_cut_survey_leaves_the_fingerprint_as_it_is(opened, tmp_path, cut):
+    before = images.fingerprint(opened, cache=tmp_path)
+    path = only_store(tmp_path, ".csv")
+    os.truncate(path, int(cut * path.stat().st_size))
+    assert images.fingerprint(opened, cache=tmp_path) == before
+    lines = path.with_name(f"{path.name}.damaged").read_bytes().splitlines()
+    path.write_bytes(b"\n".join(lines[:10]))  # whole lines alone
+    assert images.fingerprint(opened, cache=tmp_path) == before
+
+
 def test_an_image_that_cannot_be_decoded_is_named_and_leaves_no_store(copied, tiny, tmp_path):
     replace_member(copied / "HAM10000_images_part_1.zip", "SYN_0000003.jpg", b"\xff\xd8 no JPEG")
     damaged = dataset.open_dataset(tiny.model_copy(update={"data": str(copied)}))
@@ -136,7 +312,7 @@ def test_an_image_that_cannot_be_decoded_is_named_and_leaves_no_store(copied, ti
 def test_only_jpegs_are_decoded(opened):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, format="PNG")
-    with pytest.raises(DatasetError, match="cannot identify"):
+    with pytest.raises(DatasetError, match="no JPEG"):
         images.decode(buffer.getvalue(), size=8)
 
 

@@ -53,6 +53,12 @@ def test_the_format_keeps_every_probability_in_the_column_of_its_diagnosis():
     assert (truth[list(isic.CATEGORIES)].sum(axis=1) == 1).all()
 
 
+def test_a_submission_that_names_an_image_twice_is_refused():
+    table = random_predictions()
+    with pytest.raises(isic.IsicError, match="image SYN_0000000 occurs twice"):
+        isic.submission(pd.concat([table, table[:1]]))
+
+
 def test_a_submission_of_other_images_is_refused():
     table = random_predictions()
     with pytest.raises(isic.IsicError, match="every image of the truth"):

@@ -1,3 +1,4 @@
+import csv
 import shutil
 import zipfile
 
@@ -120,7 +121,7 @@ FAULTS = {
     "a damaged image": (
         lambda copied: rewrite(copied, lambda members: members.update({"SYN_0000003.jpg": b"no"})),
         "images that cannot be decoded",
-        "SYN_0000003 (cannot identify",
+        "SYN_0000003 (no JPEG)",
     ),
     "a missing archive": (lambda copied: (copied / IMAGES).unlink(), IMAGES, "missing"),
     "a truncated archive": (
@@ -145,6 +146,48 @@ def test_a_duplicate_row_is_named(verify, copied):
     row = (copied / "HAM10000_metadata").read_text().splitlines()[1]
     edit(copied, row + "\n", row + "\n" + row + "\n")
     assert "occurs twice" in verify()[1].found["ids that occur twice in the table"]
+
+
+def with_test_set(folder, *, archive="ISIC2018_Task3_Test_Images.zip", extra=()):
+    """Put a test set of two images into a folder, with Dataverse's default download of its table."""
+    ids = ["ISIC_0035067", "ISIC_0035068", "ISIC_0035069"]
+    content = zipfile.ZipFile(folder / IMAGES).read("SYN_0000000.jpg")
+    with zipfile.ZipFile(folder / archive, "w") as opened:
+        for image_id in (ids[0], ids[2], *extra):
+            opened.writestr(f"{image_id}.jpg", content)
+    rows = [f"HAMTEST_{k:07d}\t{image_id}\tnv\thisto\t\t\t\t" for k, image_id in enumerate(ids)]
+    head = "lesion_id\timage_id\tdx\tdx_type\tage\tsex\tlocalization\tdataset"
+    (folder / "ISIC2018_Task3_Test_GroundTruth.tab").write_text("\n".join([head, *rows]))
+
+
+@pytest.mark.parametrize(
+    ("archive", "extra", "said"),
+    [
+        ("ISIC2018_Task3_Test_Images.zip", [], "not there"),
+        ("isic2018_task3_test_input.zip", ["ISIC_0035068"], "there"),
+    ],
+)
+def test_two_sets_in_one_folder_are_each_verified(verify, copied, tmp_path, monkeypatch, archive, extra, said):
+    monkeypatch.setattr(published, "TEST_IMAGES", 2)
+    with_test_set(copied, archive=archive, extra=extra)
+    assert verify()[0] == VERDICTS[AS_PUBLISHED]
+    done = published.verify(copied, cache=tmp_path / "cache", name="isic2018_test")
+    table = done.table.set_index("check")
+    assert done.verdict == VERDICTS[DIFFERS]
+    assert table.found["sizes in pixels"] == "160×120: 2"
+    assert table.found["ISIC_0035068, left out of scoring"] == said
+    assert table.found.filter(like=".zip").str.contains("bytes").all()
+    (copied / archive).unlink()
+    assert published.verify(copied, cache=tmp_path / "cache", name="isic2018_test").verdict == VERDICTS[WRONG]
+
+
+def test_the_table_by_another_name_is_as_published(verify, copied):
+    """Dataverse sends tabs and quotes unless it is asked for the original."""
+    table = copied / "HAM10000_metadata"
+    frame = dataset.read_unchecked(table)
+    frame.to_csv(f"{table}.tab", sep="\t", quoting=csv.QUOTE_NONNUMERIC, index=False)
+    table.unlink()
+    assert verify()[0] == VERDICTS[AS_PUBLISHED]
 
 
 def test_the_real_facts_are_those_of_the_paper():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -13,21 +14,23 @@ from typing import Literal
 
 from skinlesion import parameters, processors
 
+SOME_SKIPPED = 3
+"""Status of ``predict`` where it could not read every file."""
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; a known fault ends it with one message and status 1."""
+    """Run one command and return its status; a known fault ends it with one message and status 1."""
     options = _parser().parse_args(arguments)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars redraw themselves, which a file cannot
     try:
-        options.run(options)
+        return options.run(options) or 0
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,10 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     campaign.add_argument("--sides", nargs="+", type=int, default=[224, 96], help="of the benchmark's images")
     campaign.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
     campaign.set_defaults(run=_campaign)
-    predict = commands.add_parser("predict", help="say what a trained network sees in JPEGs; research, not diagnosis")
+    predict = commands.add_parser(
+        "predict",
+        help="say what a trained network sees in pictures; research only, not for diagnosis",
+        description="Reads JPEG, PNG, WEBP, TIFF and BMP of any shape; hidden files in folders are passed over.",
+        epilog=f"Status: 0, all files were read; {SOME_SKIPPED}, some were skipped, each named on stderr with the "
+        "reason; 1, an error, or none could be read.",
+    )
     predict.add_argument("model", type=Path, help="model.safetensors of a run")
-    predict.add_argument("images", type=Path, nargs="+", help="JPEGs, and folders of them")
-    predict.add_argument("--output", type=Path, help="a CSV file, instead of the screen")
+    predict.add_argument("images", type=Path, nargs="+", help="pictures, and folders of them")
+    predict.add_argument("--output", type=Path, help="a CSV file; without it, the screen, or CSV where stdout is none")
     predict.add_argument("--isic", action="store_true", help="in the format of the ISIC challenge")
     predict.set_defaults(run=_predict)
     index = commands.add_parser("index", help="write the index of all reports")
@@ -166,8 +175,9 @@ def _check(options: argparse.Namespace) -> None:
     from skinlesion.data import dataset  # slow to import, and a wrong parameter should be told at once
     from skinlesion.learning import models
 
-    data = dataset.open_dataset(chosen)
-    print(f"{chosen.study}: {data.title}; {models.describe_weights(chosen.backbone, chosen.weights)}")
+    title = dataset.open_dataset(chosen).title
+    models.build(chosen.backbone, weights=chosen.weights, classes=len(dataset.DX), seed=chosen.seed)
+    print(f"{chosen.study}: {title}; {models.describe_weights(chosen.backbone, chosen.weights)}")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -203,7 +213,7 @@ def _campaign(options: argparse.Namespace) -> None:
         print(f"everything is done and lies in {options.output}")
 
 
-def _predict(options: argparse.Namespace) -> None:
+def _predict(options: argparse.Namespace) -> int:
     threads = _share_cores("auto")
     from skinlesion import files  # as above
     from skinlesion.learning import inference
@@ -211,16 +221,25 @@ def _predict(options: argparse.Namespace) -> None:
 
     model, facts = inference.load(options.model)
     processors.keep_memory()
-    found = inference.find(options.images)
+    found, skipped = inference.find(options.images)
+    if options.output:
+        found = _spare(options.output, options.model, found)
+    if options.isic:
+        isic.check_names(found)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot show must not cost the others
+    print("research only, not for diagnosis", file=sys.stderr)
     read = 0
     with files.atomic(options.output) if options.output else contextlib.nullcontext(sys.stdout) as output:
+        _name(skipped)
         for table, unreadable in inference.predict(model, facts, found, threads=threads):
-            for path, reason in unreadable.items():
-                print(f"skipped: {path}: {reason}", file=sys.stderr)
+            _name(unreadable)
+            skipped |= unreadable
             if table.empty:
                 continue
+            table = table.assign(path=table.path.map(files.cell), image=table.image.map(files.cell))
             table = isic.submission(table) if options.isic else table
-            if options.output:
+            if options.output or not sys.stdout.isatty():
                 table.to_csv(output, mode="a", header=not read, **files.CSV)
             else:
                 print(table.round(3).to_string(index=False, header=not read), flush=True)
@@ -228,7 +247,24 @@ def _predict(options: argparse.Namespace) -> None:
         if not read:
             raise inference.InferenceError("none of the images can be read")
     if options.output:
-        print(f"{read} images in {options.output}, {len(found) - read} skipped")
+        print(f"{read} images in {options.output}, {len(skipped)} skipped")
+    return SOME_SKIPPED if skipped else 0
+
+
+def _name(skipped: dict[Path, str]) -> None:
+    for path, reason in skipped.items():
+        print(f"skipped: {path}: {reason}", file=sys.stderr)
+
+
+def _spare(output: Path, model: Path, found: list[Path]) -> list[Path]:
+    """Return the files to read without the table of an earlier call, or refuse to write over anything else of them."""
+    same = [path for path in (model, *found) if output.exists() and path.samefile(output)]
+    if not same:
+        return found
+    with output.open("rb") as file:
+        if not file.read(32).startswith((b"path,image,predicted,", b"image,MEL,")):
+            raise ValueError(f"--output {output} is one of the files to read: give another name")
+    return [path for path in found if path not in same]
 
 
 def _index(options: argparse.Namespace) -> None:

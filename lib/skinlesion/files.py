@@ -5,14 +5,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
+import math
 import os
 import shutil
+import stat
+import struct
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -25,8 +32,8 @@ class DiskFullError(OSError):
 
 
 def resolve(path: str | Path) -> Path:
-    """Return `path` as an absolute path; a relative one starts at the project's folder."""
-    return (ROOT / Path(path).expanduser()).resolve()
+    """Return `path` as an absolute path; a relative one starts at the project's folder. Links keep their names."""
+    return Path(os.path.normpath(ROOT / Path(path).expanduser()))
 
 
 def shown(path: Path) -> str:
@@ -36,6 +43,49 @@ def shown(path: Path) -> str:
     """
     path = Path(path)
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
+def not_a_file(path: Path) -> str:
+    """Say why `path` cannot be read as a file, in words that go on from its name; nothing where it can.
+
+    To be asked before a file of somebody else's is opened: to open a pipe is to wait for ever.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "is a link to nothing" if path.is_symlink() else "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    kinds = {stat.S_IFREG: "", stat.S_IFDIR: "is a folder", stat.S_IFIFO: "is a pipe", stat.S_IFSOCK: "is a socket"}
+    return kinds.get(stat.S_IFMT(mode), "is a device")
+
+
+def walk(folder: Path, *, depth: float = math.inf) -> Iterator[Path]:
+    """Yield what lies in `folder` and up to `depth` subfolders below it, in a fixed order, folders too.
+
+    Links are followed, and each folder is entered once.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    entered = set()
+    for name, subfolders, names in os.walk(folder, onerror=fail, followlinks=True):
+        here = Path(name)
+        state = here.stat()
+        if (state.st_dev, state.st_ino) in entered:
+            subfolders.clear()
+            continue
+        entered.add((state.st_dev, state.st_ino))
+        yield from (here / name for name in sorted([*subfolders, *names]))
+        if len(here.relative_to(folder).parts) >= depth:
+            subfolders.clear()
+        subfolders.sort()
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -66,6 +116,8 @@ def require_space(folder: Path, needed: int) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
+    Its content is on the disk before it has its name, so that a power loss leaves one or the other.
+
     Raises
     ------
     DiskFullError
@@ -75,7 +127,10 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
+        with suppress(OSError):  # some file systems cannot do that to a folder
+            _flush(path.parent)
     except OSError as error:
         if error.errno == errno.ENOSPC and not isinstance(error, DiskFullError):
             raise DiskFullError(
@@ -104,6 +159,96 @@ def alone(path: Path, *, report: Callable[[str], None] = print) -> Iterator[None
             report(f"another process is at work on {shown(path)}: waiting for it to end")
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_Kept = TypeVar("_Kept")
+
+_BLOCK = 1 << 23
+_SEAL = struct.Struct("<Q8s")
+_MARK = b"CRC32/8M"
+
+
+def kept(path: Path, *, make: Callable[[Path], None], load: Callable[[Path, int], _Kept], again: str = "made") -> _Kept:
+    """Return what a file holds that this program writes for itself, and write it first where it is not there.
+
+    Behind its content the file has the CRC-32 of every 8 MiB of it, compared each time it is opened: after a power
+    loss, a file of the right name and size can hold zeros. One that is damaged is set aside and written again, and one
+    sentence on stderr says so.
+
+    Parameters
+    ----------
+    make
+        Writes the content to the path it is given.
+    load
+        Reads it, given the path and the length of the content in bytes; a ValueError says that it is damaged.
+    again
+        What is done to a damaged file, as a participle.
+
+    Raises
+    ------
+    DiskFullError
+        As :func:`atomic`.
+    """
+    if os.path.lexists(path):
+        try:
+            return load(path, _sound_length(path))
+        except (ValueError, EOFError):
+            aside = path.with_name(f"{path.name}.damaged")
+            with suppress(FileNotFoundError):  # another process was faster
+                path.replace(aside)
+            print(f"{shown(path)} is damaged: it is set aside as {aside.name}, and {again} again", file=sys.stderr)
+    with atomic(path) as temporary:
+        make(temporary)
+        length = temporary.stat().st_size
+        sums = _sums(temporary, length)
+        with temporary.open("ab") as file:
+            file.write(sums + _SEAL.pack(length, _MARK))
+    return load(path, length)
+
+
+def kept_csv(path: Path, make: Callable[[], pd.DataFrame], *, types: Mapping[str, str]) -> pd.DataFrame:
+    """Return a table as :func:`kept`; `types` are those of its columns, which its content must not decide."""
+
+    def load(path: Path, length: int) -> pd.DataFrame:
+        content = io.BytesIO(path.read_bytes()[:length])
+        return pd.read_csv(content, keep_default_na=False, dtype=dict(types))
+
+    return kept(path, make=lambda temporary: make().to_csv(temporary, **CSV), load=load)
+
+
+def _sound_length(path: Path) -> int:
+    """Return the length of a kept file's content, or raise ValueError where it is not what was written."""
+    if reason := not_a_file(path):
+        raise ValueError(reason)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _SEAL.size))
+        seal = file.read()
+        length, mark = _SEAL.unpack(seal) if len(seal) == _SEAL.size else (0, b"")
+        if mark != _MARK or size != length + 4 * math.ceil(length / _BLOCK) + _SEAL.size:
+            raise ValueError("no seal")
+        file.seek(length)
+        if file.read(size - length - _SEAL.size) != _sums(path, length):
+            raise ValueError("other content")
+    return length
+
+
+def _sums(path: Path, length: int) -> bytes:
+    """Return the CRC-32 of each block, computed on all cores: zlib releases the interpreter's lock."""
+    with path.open("rb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def crc(start: int) -> bytes:
+            return struct.pack("<I", zlib.crc32(os.pread(file.fileno(), min(_BLOCK, length - start), start)))
+
+        return b"".join(pool.map(crc, range(0, length, _BLOCK)))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -136,6 +281,12 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` to `path` without its index, atomically; floats keep nine digits (exact for float32)."""
     with atomic(path) as temporary:
         table.to_csv(temporary, **CSV)
+
+
+def cell(text: str) -> str:
+    """Return the name of somebody's file as a table may hold it: UTF-8, and nothing that a spreadsheet would run."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def sha256(*paths: Path) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from PIL import Image
 from scipy.stats import contingency
 
 from skinlesion.data import archives, sample
@@ -55,20 +54,22 @@ The two hashes are :func:`content_sha256` of the table whose MD5 is 8f85fb1aa29d
 its columns, and of image_id, lesion_id and dx alone, which every layout has."""
 
 LABELS = ["image_id", "lesion_id", "dx"]
+OPTIONAL = ("sex", "localization", "dataset")
 
-TABLE_NAMES = (
-    "HAM10000_metadata",
-    "HAM10000_metadata.csv",
-    "ISIC2018_Task3_Training_GroundTruth.csv",
-    "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv",
-    "ISIC2018_Task3_Training_GroundTruth.zip",
-    "ISIC2018_Task3_Test_GroundTruth.csv",
-    "ISIC2018_Task3_Test_GroundTruth/ISIC2018_Task3_Test_GroundTruth.csv",
-    "ISIC2018_Task3_Test_GroundTruth.zip",
-)
-"""Where the table lies, in the order of preference: Dataverse, the Kaggle mirror, the ISIC challenge."""
+TABLES = {
+    "ham10000": ("HAM10000_metadata", "ISIC2018_Task3_Training_GroundTruth"),
+    "isic2018_test": ("ISIC2018_Task3_Test_GroundTruth",),
+}
+"""What the table of each set is called, without its suffix, in the order of preference: Dataverse (and the Kaggle
+mirror), the ISIC challenge. It may lie in a folder of that name."""
 
-GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
+SUFFIXES = ("", ".csv", ".tab", ".tsv", ".txt", ".zip")
+"""As published; Dataverse's default download; what spreadsheets save; the ISIC challenge's archives."""
+
+MISSING = {"", "na", "n/a", "nan", "none", "null"}
+"""What stands in a field, in any case, where nothing is known."""
+
+GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings"
 
 CONFIRMATION = {
     "histopathology": "histo",
@@ -78,15 +79,9 @@ CONFIRMATION = {
 }
 """What the ISIC challenge's lesion groupings call the four values of ``dx_type``."""
 
-LAST_IMAGE = "ISIC_0034320"
-"""HAM10000 has the ids from ISIC_0024306 to this one; those of the ISIC 2018 test set come after it."""
-
-TEST_WITHOUT_IMAGE = "ISIC_0035068"
-"""In the ground truth of the ISIC 2018 test set, but not among its images: left out of scoring."""
-
 SCHEMA = pa.DataFrameSchema(
     {
-        "lesion_id": pa.Column(str, pa.Check.str_matches(r"^(HAM|SYN|ISIC)_\d{7}$")),
+        "lesion_id": pa.Column(str, pa.Check.str_matches(r"^(HAM|HAMTEST|SYN|ISIC)_\d{7}$")),
         "image_id": pa.Column(str, pa.Check.str_matches(r"^(ISIC|SYN)_\d{7}$"), unique=True),
         "dx": pa.Column(str, pa.Check.isin(DX)),
         "dx_type": pa.Column(str, pa.Check.isin(["histo", "follow_up", "consensus", "confocal", "unknown"])),
@@ -140,9 +135,16 @@ class Dataset:
     @cached_property
     def image_size(self) -> tuple[int, int]:
         """Width and height of the first image as it lies in its archive, in pixels."""
-        member = self.members[self.metadata.image_id.iloc[0]]
-        with archives.open_container(member.container) as read:
-            return Image.open(io.BytesIO(read(member.name)), formats=["JPEG"]).size
+        image_id = self.metadata.image_id.iloc[0]
+        member = self.members[image_id]
+        try:
+            with (
+                archives.open_container(member.container) as read,
+                archives.open_picture(read(member.name)) as image,
+            ):
+                return image.size
+        except DatasetError as error:
+            raise archives.undecodable(image_id, member, error) from error
 
     @property
     def title(self) -> str:
@@ -152,7 +154,8 @@ class Dataset:
         if self.synthetic:
             return f"SYNTHETIC sample drawn by this library, {counts}, {width}×{height}"
         resized = "" if self.image_size == PUBLISHED["image_size"] else f", resized to {width}×{height}"
-        name = "ISIC 2018 Task 3 test set" if self.metadata.image_id.min() > LAST_IMAGE else "HAM10000"
+        of_test = self.metadata.image_id.min() > archives.IDS["ham10000"][1]
+        name = "ISIC 2018 Task 3 test set" if of_test else "HAM10000"
         return f"{name}{resized}, {counts}"
 
     @property
@@ -174,9 +177,10 @@ def open_dataset(parameters: Parameters) -> Dataset:
     DatasetError
         If a file is missing or damaged, or the table and the archives disagree.
     """
-    metadata = open_metadata(parameters)
+    table = _open_table(parameters)
+    metadata = read_metadata(table)
     folder = parameters.data_folder
-    members = archives.index(folder)
+    members = archives.index(folder, set_of(table))
     check(metadata, members, folder=folder)
     return Dataset(folder, metadata, members)
 
@@ -189,31 +193,39 @@ def open_metadata(parameters: Parameters) -> pd.DataFrame:
     DatasetError
         As :func:`read_metadata`.
     """
-    folder = parameters.data_folder
-    if parameters.synthetic_lesions is not None:
-        drawn = {"lesions": parameters.synthetic_lesions, "seed": 0}
-        if not sample.is_current(folder, **drawn):
-            sample.draw(folder, **drawn)
-    return read_metadata(find_table(folder))
+    return read_metadata(_open_table(parameters))
 
 
-def find_table(folder: Path) -> Path:
-    """Return the path of the metadata table in `folder`.
+def find_table(folder: Path, name: str | None = None) -> Path:
+    """Return the path of a set's metadata table in `folder`.
+
+    Parameters
+    ----------
+    name
+        A key of :data:`TABLES`; without one, the first set that has a table there.
 
     Raises
     ------
     DatasetError
         If the folder or the table is not there.
     """
-    for name in TABLE_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    missing = f"has no {TABLE_NAMES[0]}" if folder.is_dir() else "does not exist"
+    stems = [stem for title, those in TABLES.items() if name in (None, title) for stem in those]
+    for stem in stems:
+        for place in (folder, *(path for path in archives.find(folder, stem) if path.is_dir())):
+            if found := _find(place, stem):
+                return found
+    missing = f"has no {stems[0]}" if folder.is_dir() else "does not exist"
     raise DatasetError(
-        f"no data: {folder} {missing}. Give the folder that holds HAM10000_metadata and the image "
+        f"no data: {folder} {missing}. Give the folder that holds {stems[0]} and the image "
         "archives, e.g. `make report STUDY=quick DATA=<folder>`; download them with `make data`; or use the "
         "study that needs none: `make report`"
     )
+
+
+def set_of(table: Path) -> str:
+    """Return which set a table is of, by its name: a key of :data:`TABLES`."""
+    stem = table.name.lower()
+    return next((name for name, stems in TABLES.items() if stem.startswith(tuple(map(str.lower, stems)))), "ham10000")
 
 
 def read_metadata(table: Path) -> pd.DataFrame:
@@ -222,8 +234,8 @@ def read_metadata(table: Path) -> pd.DataFrame:
     Parameters
     ----------
     table
-        A CSV with the columns of :data:`SCHEMA`. Only an empty field counts as missing: ``unknown``
-        is a value of its own.
+        With the columns of :data:`SCHEMA`, separated by commas, semicolons or tabs. A field of :data:`MISSING` says
+        nothing: it becomes a missing age, and ``unknown`` in the columns that have that value.
 
     Returns
     -------
@@ -278,21 +290,45 @@ def content_sha256(frame: pd.DataFrame, columns: Sequence[str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+def _open_table(parameters: Parameters) -> Path:
+    folder = parameters.data_folder
+    if parameters.synthetic_lesions is not None:
+        drawn = {"lesions": parameters.synthetic_lesions, "seed": 0}
+        if not sample.is_current(folder, **drawn):
+            sample.draw(folder, **drawn)
+    return find_table(folder)
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    """Return the table of that name in a folder, with whatever suffix."""
+    found = (path for suffix in SUFFIXES for path in archives.find(folder, stem + suffix))
+    return next((path for path in found if not path.is_dir()), None)
+
+
 def _read_csv(table: Path) -> pd.DataFrame:
-    """Read a CSV, or the one a zip of the ISIC challenge holds beside its licence; every field as text."""
+    """Read a table, or the one a zip of the ISIC challenge holds beside its licence; every field as text."""
     try:
-        if table.suffix == ".zip":
+        if table.suffix.lower() == ".zip":
             with archives.open_zip(table) as opened:
-                name = next((name for name in opened.namelist() if name.endswith("_GroundTruth.csv")), None)
+                files = (entry.filename for entry in opened.infolist() if not entry.is_dir())
+                name = next((name for name in files if PureWindowsPath(name).stem.lower() == table.stem.lower()), None)
                 if name is None:
-                    raise DatasetError(f"{table} holds no table *_GroundTruth.csv")
+                    raise DatasetError(f"{table} holds no table {table.stem}.csv")
             with archives.open_container(table) as read:
-                return pd.read_csv(io.BytesIO(read(name)), keep_default_na=False, dtype=str)
-        return pd.read_csv(table, keep_default_na=False, dtype=str)
-    except (ValueError, zipfile.BadZipFile) as error:
+                content = read(name)
+        else:
+            content = archives.read_bounded(table)
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # a spreadsheet's "Unicode text"
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+        head = text.lstrip("\r\n").partition("\n")[0]
+        frame = pd.read_csv(
+            io.StringIO(text), sep=max(",;\t", key=head.count), keep_default_na=False, dtype=str, index_col=False
+        )
+    except ValueError as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{table} cannot be read as a table: {error}. Fetch it again") from error
+    return frame.rename(columns=str.strip).fillna("").map(str.strip)
 
 
 def _complete(frame: pd.DataFrame, table: Path) -> pd.DataFrame:
@@ -302,16 +338,20 @@ def _complete(frame: pd.DataFrame, table: Path) -> pd.DataFrame:
     required = [name for name in ("lesion_id", "image_id", "dx", "dx_type") if name not in frame]
     if required:
         raise DatasetError(f"{table} lacks the column(s) {', '.join(required)}")
-    if "Test" in table.name:
-        frame = frame[frame.image_id != TEST_WITHOUT_IMAGE].reset_index(drop=True)
-    frame = frame.assign(**{name: "unknown" for name in ("sex", "localization", "dataset") if name not in frame})
-    if "age" not in frame:
-        return frame.assign(age=float("nan"))[list(SCHEMA.columns)]
-    age = pd.to_numeric(frame.age, errors="coerce")
-    if (wrong := age.isna() & (frame.age != "")).any():
+    frame = frame[frame.image_id != archives.WITHOUT_WEIGHT].reset_index(drop=True)
+    frame = frame.assign(**{name: "" for name in SCHEMA.columns if name not in frame})
+    silent = {name: frame[name].str.lower().isin(MISSING) for name in ("dx_type", "age", *OPTIONAL)}
+    age = _numbers(frame.age)
+    if (wrong := age.isna() & ~silent.pop("age")).any():
         row = int(wrong.idxmax())
         raise DatasetError(f"{table} cannot be used: line {row + 2}: age {frame.age[row]!r} is no number")
-    return frame.assign(age=age)[list(SCHEMA.columns)]
+    known = {name: frame[name].mask(nothing, "unknown") for name, nothing in silent.items()}
+    return frame.assign(age=age, **known)[list(SCHEMA.columns)]
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """Return text as numbers, missing where it is none; where semicolons separate fields, commas separate decimals."""
+    return pd.to_numeric(column.str.replace(",", "."), errors="coerce").astype(float)
 
 
 def _from_challenge(frame: pd.DataFrame, table: Path) -> pd.DataFrame:
@@ -320,18 +360,16 @@ def _from_challenge(frame: pd.DataFrame, table: Path) -> pd.DataFrame:
     lacking = [name for name in ("image", *columns) if name not in frame]
     if lacking:
         raise DatasetError(f"{table} lacks the column(s) {', '.join(lacking)}")
-    truth = frame[columns].apply(pd.to_numeric, errors="coerce")
+    truth = frame[columns].apply(_numbers)
     unclear = (truth == 1).sum(axis=1).ne(1) | truth.sum(axis=1).ne(1)
     if unclear.any():
         raise DatasetError(f"{table} cannot be used: line {int(unclear.idxmax()) + 2} has not exactly one diagnosis")
     result = pd.DataFrame({"image_id": frame.image, "dx": truth.idxmax(axis=1).str.lower()})
-    groupings = next(
-        (path for path in (table.parent / GROUPINGS, table.parents[1] / GROUPINGS) if path.is_file()), None
-    )
-    if groupings is None and "Training" in table.name:
-        raise DatasetError(f"{table.parent} has no {GROUPINGS}: without it nobody knows which images show one lesion")
-    if groupings is None:  # the test set's table says nothing of lesions
+    groupings = _find(table.parent, GROUPINGS) or _find(table.parents[1], GROUPINGS)
+    if set_of(table) != "ham10000":  # the test set's table says nothing of lesions
         return result.assign(lesion_id=frame.image, dx_type="unknown")
+    if groupings is None:
+        raise DatasetError(f"{table.parent} has no {GROUPINGS}: without it nobody knows which images show one lesion")
     lesions = _read_csv(groupings)
     lacking = [name for name in ("image", "lesion_id", "diagnosis_confirm_type") if name not in lesions]
     if lacking:
@@ -358,7 +396,7 @@ def check(metadata: pd.DataFrame, members: dict[str, Member], *, folder: Path) -
             f"{folder}: {_some(without_image)} in the table, but in no archive. "
             "Is an archive missing? HAM10000 has two, part_1 and part_2"
         )
-    without_row = sorted(members.keys() - ids)
+    without_row = sorted(members.keys() - ids - {archives.WITHOUT_WEIGHT})
     if without_row:
         raise DatasetError(
             f"{folder}: {_some(without_row)} in the archives, but not in the table. "

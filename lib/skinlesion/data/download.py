@@ -19,6 +19,7 @@ import requests
 from tqdm import tqdm
 
 from skinlesion import files
+from skinlesion.data import archives
 
 DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
 ISIC = "https://isic-archive.s3.amazonaws.com/challenges/2018"
@@ -334,8 +335,8 @@ def _lacking(sources: Iterable[Source], folder: Path) -> list[Source]:
     """Return those of `sources` that are not in `folder`; refuse a file of such a name with another content."""
     lacking = []
     for source in sources:
-        path = folder / source.name
-        if not os.path.lexists(path):
+        path = next(iter(archives.find(folder, source.name)), None)
+        if path is None:
             lacking.append(source)
         elif fault := _fault(source, path):
             raise DownloadError(

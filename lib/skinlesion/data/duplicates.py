@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from skinlesion.data import images
 from skinlesion.data.dataset import LABELS, Dataset, content_sha256
-from skinlesion.files import write_csv
+from skinlesion.files import kept_csv
 
 PUBLISHED = (
     ("ISIC_0033421", "ISIC_0033481", "duplicate"),
@@ -65,9 +65,13 @@ def find(dataset: Dataset, *, cache: Path) -> pd.DataFrame:
     """Return the pairs that :func:`search` finds in a data set; they are searched for once and kept in `cache`."""
     labels = content_sha256(dataset.metadata, LABELS)
     path = cache / f"{dataset.key[:16]}-{labels[:8]}-duplicates-{VERSION}-{images.DECODER}.csv"
-    if not path.exists():
-        write_csv(path, search(images.open_store(dataset, size=SIDE, cache=cache), dataset.metadata))
-    return pd.read_csv(path)
+    text = {f"{name}_{end}": "str" for name in ("image", "lesion", "dx") for end in ("a", "b")}
+    types = {**text, "similarity": "float64", "inliers": "int64", "overlap": "float64"}
+
+    def make() -> pd.DataFrame:
+        return search(images.open_store(dataset, size=SIDE, cache=cache), dataset.metadata)
+
+    return kept_csv(path, make, types=types)
 
 
 def search(store: np.ndarray, metadata: pd.DataFrame) -> pd.DataFrame:

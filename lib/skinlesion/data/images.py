@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,23 +17,30 @@ from tqdm import tqdm
 
 from skinlesion.data import archives
 from skinlesion.data.archives import DatasetError
-from skinlesion.data.dataset import Dataset
-from skinlesion.files import atomic, require_space, write_csv
+from skinlesion.data.dataset import PUBLISHED, Dataset
+from skinlesion.files import kept, kept_csv, require_space
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Per-channel mean and standard deviation of ImageNet on a scale of 0 to 1: what torchvision's
 pretrained networks expect their input to be normalised with."""
 
-MOST_PIXELS = 50_000_000
-"""An image that claims more is a decompression bomb: the original has 270,000."""
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+"""What a picture that is not of the data may be in; Pillow knows many more, hardly used and hardly tested."""
 
-DECODER = f"1-pillow{PIL.__version__}"  # raise the number whenever the same bytes would give other pixels
+MOST_BYTES = 4 * archives.MOST_PIXELS
+"""No file of a picture that is not of the data is larger: as many pixels as may be, not compressed."""
+
+FRAME = PUBLISHED["image_size"][0] / PUBLISHED["image_size"][1]
+"""Width of the data's frames by their height."""
+
+# Raise the number whenever the same bytes would give other pixels, or a store another form.
+DECODER = f"2-pillow{PIL.__version__}"
 CHUNK = 64  # images a task: enough to open an archive for, few enough for a bar that moves
 
 
 def open_store(dataset: Dataset, *, size: int, cache: Path, resize: str = "squash") -> np.ndarray:
-    """Return all images of `dataset` as one array, decoding them only the first time.
+    """Return all images of `dataset` as one array, decoding them only the first time, or where the store is damaged.
 
     The file's name carries the data's key, size, manner and decoder: whatever changes makes another store.
 
@@ -60,9 +66,18 @@ def open_store(dataset: Dataset, *, size: int, cache: Path, resize: str = "squas
         If the store does not fit.
     """
     path = cache / f"{dataset.key[:16]}-{size}-{resize}-{DECODER}.npy"
-    if not path.exists():
+    shape = (len(dataset.metadata), size, size, 3)
+
+    def load(path: Path, length: int) -> np.ndarray:
+        store = np.load(path, mmap_mode="r")
+        if store.shape != shape or store.dtype != np.uint8:
+            raise ValueError(f"{store.dtype} of shape {store.shape}")
+        return store
+
+    def make(path: Path) -> None:
         _write_store(dataset, size=size, resize=resize, path=path)
-    return np.load(path, mmap_mode="r")
+
+    return kept(path, make=make, load=load, again="decoded")
 
 
 def survey(dataset: Dataset, *, cache: Path) -> pd.DataFrame:
@@ -75,23 +90,8 @@ def survey(dataset: Dataset, *, cache: Path) -> pd.DataFrame:
         values), and error, which is empty where the image could be decoded.
     """
     path = cache / f"{dataset.key[:16]}-survey-{DECODER}.csv"
-    if path.exists():
-        return pd.read_csv(path, keep_default_na=False)
-    rows: list[tuple[str, int, int, str, str]] = [("", 0, 0, "", "")] * len(dataset.metadata)
-
-    def note(row: int, image_id: str, content: bytes | DatasetError) -> None:
-        try:
-            image = open_image(content)
-        except DatasetError as error:
-            rows[row] = (image_id, 0, 0, "", str(error))
-            return
-        digest = hashlib.sha256(f"{image.width} {image.height} ".encode() + image.tobytes())
-        rows[row] = (image_id, image.width, image.height, digest.hexdigest(), "")
-
-    _each(dataset, note, title="check")
-    table = pd.DataFrame(rows, columns=["image_id", "width", "height", "pixels", "error"])
-    write_csv(path, table)
-    return table
+    types = {"image_id": "str", "width": "int64", "height": "int64", "pixels": "str", "error": "str"}
+    return kept_csv(path, lambda: _survey(dataset, list(types)), types=types)
 
 
 def fingerprint(dataset: Dataset, *, cache: Path) -> str:
@@ -107,8 +107,8 @@ def fingerprint(dataset: Dataset, *, cache: Path) -> str:
     table = survey(dataset, cache=cache)
     damaged = table[table.error != ""]
     if len(damaged):
-        member = dataset.members[damaged.image_id.iloc[0]]
-        raise DatasetError(_undecodable(damaged.image_id.iloc[0], member, damaged.error.iloc[0]))
+        image_id = damaged.image_id.iloc[0]
+        raise archives.undecodable(image_id, dataset.members[image_id], damaged.error.iloc[0])
     digest = hashlib.sha256(dataset.metadata.to_csv(index=False, lineterminator="\n").encode())
     digest.update("".join(table.pixels).encode())
     return digest.hexdigest()
@@ -140,8 +140,10 @@ def read(dataset: Dataset, rows: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(open_image(found[row])) for row in rows]
 
 
-def open_image(content: bytes | DatasetError, *, at_least: int | None = None) -> Image.Image:
-    """Decode one JPEG: upright (by its EXIF orientation) and RGB, from grey and CMYK too.
+def open_image(
+    content: bytes | DatasetError, *, at_least: int | None = None, formats: tuple[str, ...] = ("JPEG",)
+) -> Image.Image:
+    """Decode one picture: upright (by its EXIF orientation) and RGB, from grey and CMYK too.
 
     Parameters
     ----------
@@ -150,23 +152,29 @@ def open_image(content: bytes | DatasetError, *, at_least: int | None = None) ->
     at_least
         Let libjpeg decode at 1/2, 1/4 or 1/8 where both sides stay this long, in pixels: most of the work
         of a larger image is then never done.
+    formats
+        Names of Pillow's. What is transparent lies on white.
 
     Raises
     ------
     DatasetError
-        If it is no JPEG, is cut off, or claims more than :data:`MOST_PIXELS`.
+        If it is of no such format, is cut off, claims more than :data:`skinlesion.data.archives.MOST_PIXELS`, holds
+        several pictures, or has more than 8 bits a channel.
     """
     if isinstance(content, DatasetError):
         raise content
-    try:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DatasetError(f"{image.width}×{image.height} pixels are more than any image of the data has")
-            if at_least:
-                image.draft("RGB", (at_least, at_least))
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(str(error)) from error
+    with archives.open_picture(content, formats=formats) as image:
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a JPEG with previews behind it
+            raise DatasetError("it holds several pictures")
+        if image.mode.startswith(("I", "F")):
+            raise DatasetError("it has more than 8 bits a channel")
+        if at_least:
+            image.draft("RGB", (at_least, at_least))
+        upright = ImageOps.exif_transpose(image)
+        if upright.has_transparency_data:
+            over = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+        return upright.convert("RGB")
 
 
 def decode(content: bytes | DatasetError, *, size: int, resize: str = "squash") -> np.ndarray:
@@ -182,7 +190,58 @@ def decode(content: bytes | DatasetError, *, size: int, resize: str = "squash") 
     DatasetError
         As :func:`open_image`.
     """
-    image = open_image(content, at_least=size)
+    return _square(open_image(content, at_least=size), size=size, resize=resize)
+
+
+def decode_any(content: bytes, *, size: int, resize: str = "squash") -> np.ndarray:
+    """Decode a picture of any shape, in any of :data:`FORMATS`, as :func:`decode` does the frames of the data.
+
+    Squashing gives a lesion the shape that it had in training only if it starts from a frame of the same proportions:
+    see :func:`in_frame`. A picture that was squashed to a square before is not told from a square one.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`open_image`.
+    """
+    image = open_image(content, at_least=size, formats=FORMATS)
+    return _square(in_frame(image) if resize == "squash" else image, size=size, resize=resize)
+
+
+def in_frame(image: Image.Image) -> Image.Image:
+    """Bring a picture to the proportions of the data's frames, 4:3, without cutting off or distorting anything.
+
+    Where it is too narrow, what it shows is reflected at its left and right border, half of what lacks at each; where
+    it is too low, at its upper and lower one. A picture that has the proportions, as nearly as whole pixels allow,
+    stays as it is.
+
+    Raises
+    ------
+    DatasetError
+        If it is so long that the frame around it would be of more than four times
+        :data:`skinlesion.data.archives.MOST_PIXELS`.
+    """
+    width, height = image.size
+    wide, high = max(width, round(height * FRAME)), max(height, round(width / FRAME))
+    if wide - width <= 1 and high - height <= 1:
+        return image
+    if wide * high > 4 * archives.MOST_PIXELS:
+        raise DatasetError(f"{width}×{height} pixels are too long a strip")
+    above, left = (high - height) // 2, (wide - width) // 2
+    margins = ((above, high - height - above), (left, wide - width - left), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(image), margins, mode="symmetric"))
+
+
+def is_picture(path: Path) -> bool:
+    """Say whether a file begins as a picture in one of :data:`FORMATS`."""
+    try:
+        with archives.open_picture(archives.read_bounded(path, most=MOST_BYTES), formats=FORMATS):
+            return True
+    except (DatasetError, OSError):
+        return False
+
+
+def _square(image: Image.Image, *, size: int, resize: str) -> np.ndarray:
     if resize == "center_crop":
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR)
     elif image.size != (size, size):
@@ -190,23 +249,38 @@ def decode(content: bytes | DatasetError, *, size: int, resize: str = "squash") 
     return np.asarray(image)
 
 
+def _survey(dataset: Dataset, columns: list[str]) -> pd.DataFrame:
+    rows: list[tuple[str, int, int, str, str]] = [("", 0, 0, "", "")] * len(dataset.metadata)
+
+    def note(row: int, image_id: str, content: bytes | DatasetError) -> None:
+        try:
+            image = open_image(content)
+        except DatasetError as error:
+            rows[row] = (image_id, 0, 0, "", str(error))
+            return
+        digest = hashlib.sha256(f"{image.width} {image.height} ".encode() + image.tobytes())
+        rows[row] = (image_id, image.width, image.height, digest.hexdigest(), "")
+
+    _each(dataset, note, title="check")
+    return pd.DataFrame(rows, columns=columns)
+
+
 def _write_store(dataset: Dataset, *, size: int, resize: str, path: Path) -> None:
     shape = (len(dataset.metadata), size, size, 3)
-    with atomic(path) as temporary:
-        require_space(path.parent, int(np.prod(shape)))
-        # Laid out by NumPy, written by position: pages of a map would count as this process's memory.
-        offset = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape).offset
-        bytes_each = size * size * 3
-        with temporary.open("r+b") as file:
+    require_space(path.parent, int(np.prod(shape)))
+    # Laid out by NumPy, written by position: pages of a map would count as this process's memory.
+    offset = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).offset
+    bytes_each = size * size * 3
+    with path.open("r+b") as file:
 
-            def store(row: int, image_id: str, content: bytes | DatasetError) -> None:
-                try:
-                    pixels = decode(content, size=size, resize=resize)
-                except DatasetError as error:
-                    raise DatasetError(_undecodable(image_id, dataset.members[image_id], error)) from error
-                os.pwrite(file.fileno(), pixels.tobytes(), offset + row * bytes_each)
+        def store(row: int, image_id: str, content: bytes | DatasetError) -> None:
+            try:
+                pixels = decode(content, size=size, resize=resize)
+            except DatasetError as error:
+                raise archives.undecodable(image_id, dataset.members[image_id], error) from error
+            os.pwrite(file.fileno(), pixels.tobytes(), offset + row * bytes_each)
 
-            _each(dataset, store, title="decode")
+        _each(dataset, store, title="decode")
 
 
 def _each(dataset: Dataset, work: Callable[[int, str, bytes | DatasetError], None], *, title: str) -> None:
@@ -243,7 +317,3 @@ def _read(dataset: Dataset, rows: np.ndarray) -> Iterator[tuple[int, str, bytes 
                     except DatasetError as error:
                         content = error
                     yield row, image_id, content
-
-
-def _undecodable(image_id: str, member: archives.Member, reason: object) -> str:
-    return f"image {image_id} in {member.container.name} cannot be decoded ({reason}): fetch the archive again"

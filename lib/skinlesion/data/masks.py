@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from PIL import Image
@@ -18,7 +17,7 @@ INSIDE = 128
 
 def available(folder: Path) -> bool:
     """Say whether `folder` has the archive of masks."""
-    return (folder / archives.MASKS).is_file()
+    return bool(archives.find(folder, archives.MASKS))
 
 
 def read(folder: Path, image_ids: Sequence[str], *, size: int) -> np.ndarray:
@@ -35,18 +34,20 @@ def read(folder: Path, image_ids: Sequence[str], *, size: int) -> np.ndarray:
     Raises
     ------
     skinlesion.data.archives.DatasetError
-        If the archive, or the mask of an image, is not there.
+        If the archive, or the mask of an image, is not there or cannot be decoded.
     """
     masks = np.empty((len(image_ids), size, size), dtype=bool)
-    with (
-        archives.open_container(folder / archives.MASKS) as open_member,
-        archives.open_zip(folder / archives.MASKS) as opened,
-    ):
-        names = {Path(name).stem.removesuffix(SUFFIX): name for name in opened.namelist() if name.endswith(".png")}
+    archive = next(iter(archives.find(folder, archives.MASKS)), folder / archives.MASKS)
+    with archives.open_zip(archive) as opened, archives.open_container(archive) as open_member:
+        paths = {name: PureWindowsPath(name) for name in opened.namelist()}
+        names = {path.stem.removesuffix(SUFFIX): name for name, path in paths.items() if path.suffix.lower() == ".png"}
         for row, image_id in enumerate(image_ids):
             if image_id not in names:
                 raise archives.DatasetError(f"{archives.MASKS} has no mask of image {image_id}")
-            with Image.open(io.BytesIO(open_member(names[image_id])), formats=["PNG"]) as image:
-                grey = image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
+            try:
+                with archives.open_picture(open_member(names[image_id]), formats=("PNG",)) as image:
+                    grey = image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
+            except archives.DatasetError as error:
+                raise archives.DatasetError(f"the mask of image {image_id} cannot be decoded ({error})") from error
             masks[row] = np.asarray(grey) >= INSIDE
     return masks

@@ -70,13 +70,13 @@ def verify(folder: Path, *, cache: Path, name: str = "ham10000") -> Verification
     done = Verification()
     frame = _table(done, folder, name)
     _archives(done, folder, name)
-    _images(done, folder, frame, cache)
+    _images(done, folder, frame, cache=cache, name=name)
     return done
 
 
 def _table(done: Verification, folder: Path, name: str) -> pd.DataFrame | None:
     try:
-        path = dataset.find_table(folder)
+        path = dataset.find_table(folder, name)
         frame = dataset.read_unchecked(path)
     except DatasetError as error:
         done.add("table", "readable", error, WRONG)
@@ -119,11 +119,11 @@ def _table(done: Verification, folder: Path, name: str) -> pd.DataFrame | None:
 
 def _archives(done: Verification, folder: Path, name: str) -> None:
     """Compare every archive that could be here with its published hash."""
-    layout = archives.layout(folder)
+    layout = archives.layout(folder, name)
     needed = [need for need in download.SETS[name] if need.title != "table"]
     for need in needed:
         for source in need.fallback if layout == "ISIC challenge archives" and need.fallback else need.sources:
-            path = folder / source.name
+            path = next(iter(archives.find(folder, source.name)), folder / source.name)
             expected = f"MD5 {source.md5}" if source.md5 else "hash not known"
             if not path.is_file():
                 found = "not there" if need.optional or layout == "extracted images" else "missing"
@@ -139,16 +139,19 @@ def _archives(done: Verification, folder: Path, name: str) -> None:
             done.add(source.name, expected, f"MD5 {digest}, {size:,} bytes", outcome)
 
 
-def _images(done: Verification, folder: Path, frame: pd.DataFrame | None, cache: Path) -> None:
+def _images(done: Verification, folder: Path, frame: pd.DataFrame | None, *, cache: Path, name: str) -> None:
     try:
-        members = archives.index(folder)
+        members = archives.index(folder, name)
     except DatasetError as error:
         done.add("images", "readable", error, WRONG)
         return
     ids = set(members if frame is None else frame.image_id)
-    missing, extra = sorted(ids - members.keys()), sorted(members.keys() - ids)
+    missing, extra = sorted(ids - members.keys()), sorted(members.keys() - ids - {archives.WITHOUT_WEIGHT})
     done.add("images without a file", "none", _first(missing))
     done.add("files without a row in the table", "none", _first(extra))
+    if name == "isic2018_test":  # Dataverse has 1,511 images, the challenge one more
+        found = "there" if archives.WITHOUT_WEIGHT in members else "not there"
+        done.add(f"{archives.WITHOUT_WEIGHT}, left out of scoring", "there or not", found, AS_PUBLISHED)
     there = pd.DataFrame({"image_id": sorted(members)}) if frame is None else frame[frame.image_id.isin(members)]
     there = there.drop_duplicates("image_id").sort_values("image_id", ignore_index=True)
     if there.empty:

@@ -1,16 +1,19 @@
-"""A trained network as a file of its own, and what it says of photographs: JPEGs in, seven probabilities out."""
+"""A trained network as a file of its own, and what it says of photographs: pictures in, seven probabilities out."""
 
 from __future__ import annotations
 
 import collections
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
@@ -26,14 +29,32 @@ from skinlesion.scoring.predictions import COLUMNS
 FACTS = "skinlesion"
 """Key of the file's metadata under which lies what is needed to use the weights."""
 
-SUFFIXES = (".jpg", ".jpeg")
-
 TOGETHER = 16
 """Images that go through the network at once."""
 
 
 class InferenceError(ValueError):
     """A file of weights, or of images, that cannot be used; the message names it."""
+
+
+class Facts(BaseModel):
+    """What is needed to build a network and to feed it, as :func:`save` writes it beside the weights."""
+
+    model_config = ConfigDict(strict=True)
+
+    study: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    seed: int = Field(ge=0, lt=2**31)
+    backbone: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    image_size: int = Field(ge=32, le=600)
+    resize: Literal["squash", "center_crop"]
+    classes: tuple[str, ...]
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_ours(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if classes != DX:  # probabilities would stand under other names
+            raise ValueError(f"should be {', '.join(DX)}, in this order")
+        return classes
 
 
 def save(model: nn.Module, path: Path, parameters: Parameters) -> None:
@@ -58,20 +79,28 @@ def load(path: Path) -> tuple[nn.Module, dict]:
     InferenceError
         If the file is not there, is damaged, or holds no network of this library.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InferenceError(
             f"{files.shown(path)} is not here: a run leaves its network there, and it is in no repository"
         )
+    if reason := files.not_a_file(path):
+        raise InferenceError(f"{files.shown(path)} {reason}: give the model.safetensors of a run")
     try:
         with safe_open(path, framework="pt") as opened:
-            facts = json.loads((opened.metadata() or {})[FACTS])
-        model = models.build(facts["backbone"], weights="none", classes=len(facts["classes"]), seed=0)
+            facts = Facts.model_validate_json((opened.metadata() or {})[FACTS])
+        model = models.build(facts.backbone, weights="none", classes=len(facts.classes), seed=0)
         load_model(model, str(path))
+        models.require_finite(model.state_dict())
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise InferenceError(
-            f"{path.name} is damaged or no network of this library ({str(error).splitlines()[0]})"
-        ) from error
-    return model.eval(), facts
+        raise InferenceError(f"{path.name} is damaged or no network of this library ({_reason(error)})") from error
+    return model.eval(), facts.model_dump()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"its {'.'.join(map(str, fault['loc'])) or 'metadata'}: {fault['msg'].removeprefix('Value error, ')}"
+    return f"no {error} in its metadata" if isinstance(error, KeyError) else str(error).splitlines()[0]
 
 
 def predict_parts(
@@ -99,29 +128,48 @@ def predict_parts(
     return table
 
 
-def find(paths: Sequence[Path]) -> list[Path]:
-    """Return the JPEGs among some files and folders (and their subfolders), in order, each once.
+def find(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Return the files that some paths lead to: themselves, and all that lie in folders and their subfolders.
+
+    What begins with a dot inside a folder is passed over: systems leave such files there, people do not.
+
+    Returns
+    -------
+    tuple
+        The files in order, each once, under the path as given; and what cannot be read as a file, with the reason.
 
     Raises
     ------
     InferenceError
-        If a path does not exist, or there is no JPEG.
+        If a path does not exist, or there is nothing at all.
+    OSError
+        If a folder cannot be read.
     """
     found: dict[Path, None] = {}
+    unreadable: dict[Path, str] = {}
     for path in paths:
-        if not path.exists():
+        if not os.path.lexists(path):
             raise InferenceError(f"{path} does not exist")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found |= dict.fromkeys(each for each in inside if each.suffix.lower() in SUFFIXES and each.is_file())
-    if not found:
-        raise InferenceError(f"no JPEG in {', '.join(map(str, paths))} (names must end in .jpg or .jpeg)")
-    return list(found)
+        for each in files.walk(path) if path.is_dir() else [path]:
+            hidden = any(part.startswith(".") for part in each.relative_to(path).parts)
+            if hidden or each.is_dir():
+                continue
+            if reason := files.not_a_file(each):
+                unreadable[each] = reason
+            else:
+                found[each] = None
+    if not found and not unreadable:
+        raise InferenceError(f"no picture in {', '.join(map(str, paths))}")
+    return list(found), unreadable
 
 
 def predict(
     model: nn.Module, facts: dict, paths: Sequence[Path], *, threads: int = 1
 ) -> Iterator[tuple[pd.DataFrame, dict[Path, str]]]:
-    """Say what the network sees in some JPEGs, :data:`TOGETHER` at a time, in their order.
+    """Say what the network sees in some pictures, :data:`TOGETHER` at a time, in their order.
+
+    A picture may have any shape, and any format of :data:`skinlesion.data.images.FORMATS`: it comes before the network
+    undistorted, as :func:`skinlesion.data.images.decode_any` says.
 
     Each thread takes a batch from its files to its probabilities, so that some decode while others compute; no more
     than a few batches are in memory, however many files there are.
@@ -136,8 +184,8 @@ def predict(
     Yields
     ------
     tuple
-        A table with image (the file's name without its suffix), predicted, and the probabilities ``p_akiec`` …
-        ``p_vasc``; and the files of the batch that cannot be read, with the reason.
+        A table with path (as given), image (the file's name without its suffix), predicted, and the probabilities
+        ``p_akiec`` … ``p_vasc``; and the files of the batch that cannot be read, with the reason.
     """
     scorer = kernels.fold(model)
     parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
@@ -162,8 +210,8 @@ def _predict(scorer: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.
     unreadable: dict[Path, str] = {}
     for path in paths:
         try:
-            content = archives.read_bounded(path)
-            pixels[path] = images.decode(content, size=facts["image_size"], resize=facts["resize"])
+            content = archives.read_bounded(path, most=images.MOST_BYTES)
+            pixels[path] = images.decode_any(content, size=facts["image_size"], resize=facts["resize"])
         except (archives.DatasetError, OSError) as error:
             unreadable[path] = str(error)
     probabilities = np.empty((0, len(DX)))
@@ -172,6 +220,7 @@ def _predict(scorer: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.
         scores = scorer(augmentation.normalise(augmentation.to_float(batch)))
         probabilities = torch.softmax(scores.double(), dim=1).numpy()
     table = pd.DataFrame(probabilities, columns=COLUMNS)
-    table.insert(0, "image", [path.stem for path in pixels])
-    table.insert(1, "predicted", np.array(DX)[probabilities.argmax(1)])
+    table.insert(0, "path", pd.Series([str(path) for path in pixels], dtype=object))
+    table.insert(1, "image", pd.Series([path.stem for path in pixels], dtype=object))
+    table.insert(2, "predicted", np.array(DX)[probabilities.argmax(1)])
     return table, unreadable

@@ -6,21 +6,44 @@ Source: ISIC 2018 challenge, task 3 (N. Codella et al., arXiv:1902.03368); the o
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from skinlesion.data import archives, images
 from skinlesion.data.dataset import DX
 from skinlesion.scoring import evaluation
 
 CATEGORIES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 """The challenge's columns, in its order."""
 
-WITHOUT_WEIGHT = ("ISIC_0035068",)
+WITHOUT_WEIGHT = (archives.WITHOUT_WEIGHT,)
 """Images of the challenge's test set that its scorer leaves out."""
 
 
 class IsicError(ValueError):
-    """Predictions and truth are not of the same images."""
+    """Predictions and truth are not of the same images, or two images have one name."""
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Refuse pictures that the format cannot tell apart: it knows them by their files' names without the suffix.
+
+    Raises
+    ------
+    IsicError
+        Naming two of them. What is no picture does not count.
+    """
+    stems = Counter(path.stem for path in paths)
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if stems[path.stem] > 1 and images.is_picture(path) and (other := seen.setdefault(path.stem, path)) != path:
+            raise IsicError(
+                f"{other} and {path} would both be {path.stem} in the challenge's format: rename one of them, or do "
+                "without --isic"
+            )
 
 
 def submission(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,10 +53,17 @@ def submission(table: pd.DataFrame) -> pd.DataFrame:
     ----------
     table
         image_id (or image), and the probabilities ``p_akiec`` … ``p_vasc``.
+
+    Raises
+    ------
+    IsicError
+        If an image occurs twice.
     """
-    images = table["image_id" if "image_id" in table else "image"]
+    names = table["image_id" if "image_id" in table else "image"]
+    if names.duplicated().any():
+        raise IsicError(f"image {names[names.duplicated()].iloc[0]} occurs twice in what is to be submitted")
     columns = {category: table[f"p_{category.lower()}"] for category in CATEGORIES}
-    return pd.DataFrame({"image": images, **columns}).reset_index(drop=True)
+    return pd.DataFrame({"image": names, **columns}).reset_index(drop=True)
 
 
 def truth(table: pd.DataFrame) -> pd.DataFrame:
