@@ -1,0 +1,55 @@
+import pandas as pd
+import pytest
+
+from skinlesion.paper import findings
+
+
+def claims(verdict, *, seeds=3):
+    facts = {"verdict": verdict, "seeds": seeds, "low": 0.78, "high": 0.83}
+    rows = [
+        {"claim": claim, "preprint": claimed, "split": split, "mean": mean, **facts}
+        for claim, claimed in (("accuracy", 0.92), ("macro F1", 0.88))
+        for split, mean in (("by image", 0.82), ("by lesion", 0.80))
+    ]
+    return {"claims": pd.DataFrame(rows)}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "first"),
+    [("not reached", "**No.**"), ("reproduced", "**Yes.**"), ("inconclusive", "**It cannot be told.**")],
+)
+def test_the_answer_follows_the_verdict(verdict, first):
+    said = findings.answer(claims(verdict))
+    assert said.startswith(first)
+    assert "**0.800 (0.780–0.830)**, where 0.92 is claimed" in said
+    assert "Means of 3 trainings" in said
+    assert "the test images alone" in findings.answer(claims(verdict, seeds=1))
+
+
+def test_what_was_not_measured_is_not_spoken_of():
+    assert findings.answer({}) == "Not measured yet."
+    assert findings.answer(claims("not measured")) == "Not measured yet."
+    assert findings.findings({}) == []
+
+
+@pytest.mark.parametrize(("low", "words"), [(0.01, "zero is excluded"), (-0.01, "zero is not excluded")])
+def test_a_finding_says_no_more_than_its_interval(low, words):
+    row = {
+        "score": "accuracy",
+        "tested images": "all",
+        "lesion": "seen − unseen",
+        "mean": 0.03,
+        "low": low,
+        "high": 0.05,
+    }
+    said = findings.findings({"leak": pd.DataFrame([row | {"high": 0.05, "size": "96×96", "seeds": 3}])})
+    assert len(said) == 1
+    assert words in said[0]
+    assert "(3 pairs of runs)" in said[0]
+
+
+def test_numbers_are_read_from_the_files_of_the_tables(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "leak.csv").write_text("score,mean\naccuracy,0.1\n")
+    (tmp_path / "tables" / "effects.csv").write_text("\n")  # of no rows
+    assert list(findings.read(tmp_path)) == ["leak"]
