@@ -98,12 +98,42 @@ def test_a_bootstrap_draw_is_the_score_of_the_drawn_lesions():
     labels, probabilities, lesions = random_scores(1, 80)
     bootstrap = evaluation.Bootstrap.draw(lesions, draws=5, seed=0)
     weights = bootstrap.weights()
-    confusions = bootstrap.confusions(labels, probabilities)
+    drawn = evaluation.values(labels, probabilities, bootstrap)
     for draw in range(5):
         repeated = np.repeat(np.arange(80), weights[draw].astype(int))
-        expected = evaluation.headline(labels[repeated], probabilities[repeated]).value
-        assert evaluation.headline_from(confusions)["macro_f1"][draw] == pytest.approx(expected.macro_f1)
-        assert evaluation.headline_from(confusions)["accuracy"][draw] == pytest.approx(expected.accuracy)
+        expected = evaluation.values(labels[repeated], probabilities[repeated])
+        for name, values in drawn.items():
+            assert values[draw] == pytest.approx(float(expected[name])), name
+
+
+def test_a_score_is_shown_where_its_entry_says_and_nowhere_else(monkeypatch):
+    def geometric_mean(sample):
+        return np.exp(np.nanmean(np.log(evaluation.recall(sample)), axis=-1))
+
+    added = evaluation.Score("geometric_mean", geometric_mean, ("headline",), "geometric mean of recalls")
+    monkeypatch.setattr(evaluation, "SCORES", (*evaluation.SCORES, added))
+    monkeypatch.setitem(evaluation.BY_NAME, added.name, added)
+    labels = np.repeat(np.arange(7), 30)
+    probabilities = np.eye(7)[np.where(np.arange(210) % 3, labels, (labels + 1) % 7)] * 0.9 + 0.1 / 7
+    table = evaluation.headline(labels, probabilities, evaluation.Bootstrap.draw(np.arange(210), draws=30, seed=0))
+    assert table.value.geometric_mean == pytest.approx(2 / 3)
+    assert table.low.geometric_mean < 2 / 3 < table.high.geometric_mean
+    assert "geometric_mean" not in evaluation.headline(labels, probabilities, where="calibration").index
+
+
+def test_every_score_has_a_name_of_its_own_and_known_places():
+    assert len(evaluation.BY_NAME) == len(evaluation.SCORES)
+    assert {place for score in evaluation.SCORES for place in score.shown} == set(evaluation.PLACES)
+
+
+def test_a_share_is_of_the_images_it_is_over():
+    labels = np.array([DX.index(dx) for dx in ("mel", "mel", "bcc", "nv", "df")])
+    called = np.eye(7)[[DX.index(dx) for dx in ("mel", "bcc", "nv", "df", "mel")]]
+    found = evaluation.values(labels, called)
+    assert found["melanoma_sensitivity"] == 1 / 2
+    assert found["malignant_sensitivity"] == pytest.approx(2 / 3)
+    assert found["malignant_specificity"] == 1 / 2
+    assert np.isnan(evaluation.values(labels[2:], called[2:])["melanoma_sensitivity"])
 
 
 def test_images_of_a_lesion_are_drawn_together():

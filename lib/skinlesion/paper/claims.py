@@ -53,7 +53,7 @@ OTHERS = {
     "paper_folds": "five folds, by lesion",
     "quick_folds": "five folds, by lesion",
 }
-SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_recall", "loss")
+SHOWN = tuple(evaluation.names("paper"))
 LEAKED, SPARED = "with a leaked sibling", "without one"
 CHANGE = "injected − clean"
 FOLDER = "tables"
@@ -151,7 +151,9 @@ def claims(main: dict[str, Evidence], measured: Measured) -> PaperTable:
         row = {"claim": claim.name, "preprint": f"{claim.value:.2f}"}
         for study, split in STUDIES.items():
             found = measured[study, claim.part].loc[claim.score]
-            judged = verdict(claim.value, found.low, found.high, lower_is_better=claim.score == "loss")
+            judged = verdict(
+                claim.value, found.low, found.high, lower_is_better=evaluation.BY_NAME[claim.score].lower_is_better
+            )
             gap = found["mean"] - claim.value
             number = len(main[study].seeds)
             rows.append(
@@ -318,7 +320,7 @@ def effects(found: dict[str, Evidence], *, draws: int) -> PaperTable:
 def per_class(main: dict[str, Evidence], *, draws: int) -> PaperTable:
     """Return precision, recall, F1 and AUC of each diagnosis, by image and by lesion."""
     rows, cells = [], {}
-    names = ("recall", "precision", "f1", "auc")
+    names = evaluation.names("paper class")
     for study, runs_of in main.items():
         if not runs_of.seeds:
             continue

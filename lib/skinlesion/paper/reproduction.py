@@ -18,7 +18,6 @@ FOLDER = "reports/reproduced"
 """Where runs that are made again lie, beside those they are compared with."""
 
 NOTEBOOKS = ("02_preprocessing", "03_training")
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "loss")
 IDENTICAL, WITHIN, DIFFERENT = "bit-identical", "within the interval", "different"
 IGNORED = ("output", "cache", "data", "galleries", "cell_timeout_minutes", "checkpoint_seconds")
 
@@ -76,7 +75,8 @@ def compare(published: Path, again: Path) -> Reproduction:
     headline = json.loads((published / "metrics.json").read_text(encoding="utf-8"))["test"]["headline"]
     tables = [pd.read_csv(folder / "predictions.csv") for folder in (published, again)]
     labels, probabilities, _ = predictions.part(tables[1], "test")
-    scores = pd.DataFrame(headline).T.loc[list(SCORES)].rename(columns={"value": "published"})
+    shown = [name for name in evaluation.names("paper") if name in headline]
+    scores = pd.DataFrame(headline).T.loc[shown].rename(columns={"value": "published"})
     scores["again"] = evaluation.headline(labels, probabilities).value
     scores["within"] = scores.again.between(scores.low, scores.high)
     splits = [pd.read_csv(folder / "split.csv") for folder in (published, again)]

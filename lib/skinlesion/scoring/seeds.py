@@ -102,38 +102,27 @@ class Scores:
 
 
 def headline(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> Scores:
-    """Return the scores of :func:`skinlesion.scoring.evaluation.headline`, and melanoma_recall, for every seed."""
+    """Return the scores of :func:`skinlesion.scoring.evaluation.headline` for every seed."""
     values, drawn = [], []
-    mel = DX.index("mel")
     for table in tables.values():
         labels, probabilities, lesions = predictions.part(table, part)
-        bootstrap = draws.bootstrap(lesions)
-        recall = evaluation.per_class_from(evaluation.confusion(labels, probabilities))["recall"][mel]
-        values.append({**evaluation.headline(labels, probabilities).value, "melanoma_recall": recall})
-        recall = evaluation.per_class_from(bootstrap.confusions(labels, probabilities))["recall"][:, mel]
-        drawn.append({**evaluation.drawn_headline(labels, probabilities, bootstrap), "melanoma_recall": recall})
+        values.append(evaluation.values(labels, probabilities))
+        drawn.append(evaluation.values(labels, probabilities, draws.bootstrap(lesions)))
     return _stacked(values, drawn, draws)
 
 
 def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> dict[str, Scores]:
-    """Return precision, recall, F1 and area under the ROC curve of each class for every seed."""
-    names = ("precision", "recall", "f1", "auc")
+    """Return the scores of each class that the paper shows for every seed."""
+    where = "paper class"
     values, drawn = [], []
     for table in tables.values():
         labels, probabilities, lesions = predictions.part(table, part)
-        bootstrap = draws.bootstrap(lesions)
-        values.append(
-            evaluation.per_class_from(evaluation.confusion(labels, probabilities))
-            | {"auc": evaluation.one_vs_rest_auc(labels, probabilities)}
-        )
-        drawn.append(
-            evaluation.per_class_from(bootstrap.confusions(labels, probabilities))
-            | {"auc": evaluation.one_vs_rest_auc(labels, probabilities, bootstrap.weights())}
-        )
+        values.append(evaluation.values(labels, probabilities, where=where))
+        drawn.append(evaluation.values(labels, probabilities, draws.bootstrap(lesions), where=where))
     return {
         dx: _stacked(
-            [{name: each[name][k] for name in names} for each in values],
-            [{name: each[name][:, k] for name in names} for each in drawn],
+            [{name: found[k] for name, found in each.items()} for each in values],
+            [{name: found[:, k] for name, found in each.items()} for each in drawn],
             draws,
         )
         for k, dx in enumerate(DX)
