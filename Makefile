@@ -146,8 +146,8 @@ $(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(
     lib/skinlesion/paper/card.py $(call rooms,reporting) | $(ENVIRONMENT)
 	$(RUN) card $(RELEASED)
 
-verify: $(ENVIRONMENT) ## Compute the published scores and tables again from the predictions: no images, no GPU
-	@$(RUN) verify
+verify: $(ENVIRONMENT) ## Compute the published scores and tables again (DATA: with subgroups): no images, no GPU
+	@$(RUN) verify $(if $(DATA),--data $(abspath $(DATA)))
 
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
 	@$(RUN) reproduce --study "$$STUDY" --seed $(SEED) $(SET)

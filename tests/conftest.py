@@ -12,7 +12,7 @@ from PIL import Image
 
 from skinlesion import files, parameters
 from skinlesion.data import dataset, sample
-from skinlesion.scoring import evaluation, predictions
+from skinlesion.scoring import predictions, summary
 
 LESIONS = 84
 
@@ -95,7 +95,7 @@ def random_predictions(images: int = 40, *, seed: int = 0) -> pd.DataFrame:
             "image_id": [f"SYN_{k:07d}" for k in range(images)],
             "lesion_id": lesions,
             "lesion_group": lesions,
-            "part": np.where(np.arange(images) % 2, "test", "validation"),
+            "part": np.array(["validation", "test", "calibration", "test"])[np.arange(images) % 4],
             "dx": np.array(dataset.DX)[labels],
         }
     )
@@ -133,13 +133,6 @@ def publish(folder: Path, study: str, seed: int, *, hit: float = 0.0, draws: int
         "engine": {"threads": 2},
     }
     files.write_json(run / "manifest.json", manifest)
-    metrics = {"bootstrap": {"draws": draws}}
-    for part in ("validation", "test"):
-        y, p, lesions = predictions.part(pd.read_csv(run / "predictions.csv"), part)
-        bootstrap = evaluation.Bootstrap.draw(lesions, draws=draws, seed=seed)
-        metrics[part] = {"headline": evaluation.headline(y, p, bootstrap).to_dict("index")}
-    scores = evaluation.per_class(y, p, bootstrap)
-    metrics["test_per_class"] = {dx: scores.loc[dx].to_dict("index") for dx in dataset.DX}
-    metrics["test_confusion"] = evaluation.confusion(y, p)
-    files.write_json(run / "metrics.json", metrics)
+    written, split = (pd.read_csv(run / f"{name}.csv") for name in ("predictions", "split"))
+    files.write_json(run / "metrics.json", summary.metrics(written, split, draws=draws, seed=seed))
     return run

@@ -11,11 +11,15 @@ from skinlesion.scoring import calibration, evaluation
 SEEDS = st.integers(0, 10_000)
 
 
+def error(labels, probabilities, **bins):
+    return evaluation.calibration_error(evaluation.Sample(labels, probabilities), **bins)
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, images=st.integers(1, 80), sharpness=st.sampled_from([0.3, 1.0, 30.0]), bins=st.integers(1, 20))
 def test_the_calibration_error_agrees_with_torchmetrics(seed, images, sharpness, bins):
     labels, probabilities, _ = random_scores(seed, images, sharpness=sharpness)
-    ours = calibration.expected_calibration_error(labels, probabilities, bins=bins)
+    ours = error(labels, probabilities, bins=bins)
     theirs = multiclass_calibration_error(
         torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=7, n_bins=bins, norm="l1"
     )
@@ -25,16 +29,16 @@ def test_the_calibration_error_agrees_with_torchmetrics(seed, images, sharpness,
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_one_image_and_all_the_same_confidence(adaptive):
     one = np.array([[0.6, 0.4, 0, 0, 0, 0, 0]])
-    assert calibration.expected_calibration_error(np.array([0]), one, adaptive=adaptive) == pytest.approx(0.4)
+    assert error(np.array([0]), one, adaptive=adaptive) == pytest.approx(0.4)
     labels = np.array([0, 0, 0, 1, 1])
     same = np.repeat(one, 5, axis=0)
-    assert calibration.expected_calibration_error(labels, same, adaptive=adaptive) == pytest.approx(0)
+    assert error(labels, same, adaptive=adaptive) == pytest.approx(0)
 
 
 def test_sure_and_right_is_calibrated():
     labels = np.arange(7)
     for adaptive in (False, True):
-        assert calibration.expected_calibration_error(labels, np.eye(7), adaptive=adaptive) == 0
+        assert error(labels, np.eye(7), adaptive=adaptive) == 0
     assert calibration.brier_scores(labels, np.eye(7)).tolist() == [0] * 7
     assert calibration.brier_scores(np.array([1]), np.eye(7)[:1]).tolist() == [2]
 
@@ -66,11 +70,10 @@ def test_temperature_changes_no_prediction_and_is_the_softmax_of_scaled_logits()
 def test_scores_have_intervals_around_them():
     labels, probabilities, lesions = random_scores(3, 200, sharpness=4)
     bootstrap = evaluation.Bootstrap.draw(lesions, draws=200, seed=0)
-    table = calibration.scores(labels, probabilities, bootstrap)
-    assert list(table.index) == list(calibration.ROWS)
+    table = evaluation.headline(labels, probabilities, bootstrap, where="calibration")
     assert (table.low <= table.high).all()
     assert table.low.brier < table.value.brier < table.high.brier
     assert table.value.loss == pytest.approx(evaluation.headline(labels, probabilities).value.loss)
     draw = np.repeat(np.arange(200), bootstrap.weights()[0].astype(int))
-    drawn = calibration._drawn_errors(labels, probabilities, bootstrap, adaptive=False)[0]
-    assert drawn == pytest.approx(calibration.expected_calibration_error(labels[draw], probabilities[draw]))
+    drawn = evaluation.values(labels, probabilities, bootstrap, where="calibration")["ece_fixed"][0]
+    assert drawn == pytest.approx(error(labels[draw], probabilities[draw]))

@@ -83,6 +83,35 @@ def test_the_rates_at_a_threshold_are_those_of_the_four_cells():
     assert np.isnan(nothing.value.positive_predictive_value)
 
 
+def test_a_stated_prevalence_changes_the_predictive_values_as_bayes_says():
+    truth, score, lesions = ask(3)
+    here = decisions.at_threshold(truth, score, 0.3, draw(lesions))
+    table = decisions.at_threshold(truth, score, 0.3, draw(lesions), prevalence=0.05)
+    sensitivity, specificity = here.value.sensitivity, here.value.specificity
+    assert table.value.sensitivity == pytest.approx(sensitivity)
+    assert table.value.specificity == pytest.approx(specificity)
+    positive = 0.05 * sensitivity + 0.95 * (1 - specificity)
+    assert table.value.positive_predictive_value == pytest.approx(0.05 * sensitivity / positive)
+    assert table.value.negative_predictive_value == pytest.approx(0.95 * specificity / (1 - positive))
+    assert table.low.positive_predictive_value < table.value.positive_predictive_value
+    same = decisions.at_threshold(truth, score, 0.3, draw(lesions), prevalence=truth.mean())
+    assert same.value.to_dict() == pytest.approx(here.value.to_dict())
+
+
+def test_net_benefit_weighs_false_positives_by_the_odds_of_the_threshold():
+    truth = np.array([True, True, False, False, False])
+    score = np.array([0.9, 0.15, 0.6, 0.25, 0.1])
+    table = decisions.net_benefit(truth, score, draw(np.array(list("abcde"))), thresholds=[0.2, 0.5])
+    assert table.value.tolist() == pytest.approx([1 / 5 - 2 / 5 * 0.25, 1 / 5 - 1 / 5])
+    assert table["all"].tolist() == pytest.approx([2 / 5 - 3 / 5 * 0.25, 2 / 5 - 3 / 5])
+    assert (table.low <= table.value).all()
+    assert (table.value <= table.high).all()
+    assert table.gain.tolist() == pytest.approx([0.1 - 0.25, 0 - 0])
+    oracle = decisions.net_benefit(truth, truth.astype(float), draw(np.array(list("abcde"))))
+    assert (oracle.gain_low >= 0).all()
+    assert oracle.value.tolist() == pytest.approx([2 / 5] * len(oracle))  # nobody can do better
+
+
 def test_operating_points_are_the_best_that_keep_the_level():
     truth, score, lesions = ask(1)
     table = decisions.operating_points(truth, score, draw(lesions))
@@ -125,12 +154,15 @@ def test_referral_keeps_the_surest():
     assert table.malignant_referred.iloc[0] == 0
 
 
-def test_an_answer_uses_validations_thresholds_on_the_test_part():
-    validation, test = random_scores(0, 150), random_scores(1, 150)
-    answer = decisions.answer(validation, test, ("mel",), draw(test[2]))
-    truth, score = decisions.question(*validation[:2], ("mel",))
+def test_an_answer_uses_the_calibration_parts_thresholds_on_the_test_part():
+    calibration, test = random_scores(0, 150), random_scores(1, 150)
+    answer = decisions.answer(calibration, test, ("mel",), draw(test[2]))
+    truth, score = decisions.question(*calibration[:2], ("mel",))
     threshold = decisions.choose_threshold(truth, score, sensitivity=0.9)
-    row = answer.chosen.loc["90% sensitivity on validation"]
+    row = answer["chosen"].loc["90% sensitivity on calibration"]
     truth, score = decisions.question(*test[:2], ("mel",))
     assert row.threshold == threshold
     assert row.sensitivity == pytest.approx((score >= threshold)[truth].mean())
+    found = decisions.at_threshold(truth, score, threshold, draw(test[2]), prevalence=0.01)
+    elsewhere = answer["prevalences"].loc["1%"]
+    assert elsewhere.positive_predictive_value == found.value.positive_predictive_value

@@ -98,8 +98,8 @@ def test_a_bootstrap_draw_is_the_score_of_the_drawn_lesions():
     """Of more draws than are scored at a time, with every class in each: scikit-learn on the drawn images says so."""
     labels, probabilities, lesions = random_scores(1, 300)
     bootstrap = evaluation.Bootstrap.draw(lesions, draws=evaluation.BLOCK + 10, seed=0)
-    drawn = evaluation.drawn_headline(labels, probabilities, bootstrap)
-    classes = evaluation.drawn_per_class(labels, probabilities, bootstrap)
+    drawn = evaluation.values(labels, probabilities, bootstrap)
+    classes = evaluation.values(labels, probabilities, bootstrap, where="class")
     for draw in (0, 1, evaluation.BLOCK - 1, evaluation.BLOCK, evaluation.BLOCK + 9):
         repeated = np.repeat(np.arange(300), bootstrap.weights()[draw].astype(int))
         y, p = labels[repeated], probabilities[repeated]
@@ -115,6 +115,9 @@ def test_a_bootstrap_draw_is_the_score_of_the_drawn_lesions():
             "macro_auc": np.mean(areas),
             "macro_average_precision": np.mean(averages),
             "loss": metrics.log_loss(y, p, labels=range(7)),
+            "melanoma_sensitivity": metrics.recall_score(y == 4, p.argmax(1) == 4),
+            "malignant_sensitivity": metrics.recall_score(np.isin(y, [0, 1, 4]), np.isin(p.argmax(1), [0, 1, 4])),
+            "malignant_specificity": metrics.recall_score(~np.isin(y, [0, 1, 4]), ~np.isin(p.argmax(1), [0, 1, 4])),
         }
         assert {name: values[draw] for name, values in drawn.items()} == pytest.approx(expected, rel=1e-12)
         assert classes["auc"][draw] == pytest.approx(areas, rel=1e-12)
@@ -127,13 +130,13 @@ def test_a_class_that_a_draw_loses_is_left_out_and_not_zero():
     labels = np.array([DX.index(dx) for dx in ("nv", "nv", "mel")])
     called = np.array([DX.index(dx) for dx in ("nv", "mel", "mel")])
     bootstrap = evaluation.Bootstrap(np.array([[1, 1, 1], [1, 2, 0], [0, 0, 3]]), np.arange(3))
-    drawn = evaluation.drawn_headline(labels, np.eye(7)[called], bootstrap)
+    drawn = evaluation.values(labels, np.eye(7)[called], bootstrap)
     assert drawn["balanced_accuracy"] == pytest.approx([3 / 4, 1 / 3, 1])
     assert drawn["macro_f1"] == pytest.approx([2 / 3, 1 / 2, 1])
     assert drawn["weighted_f1"] == pytest.approx([2 / 3, 1 / 2, 1])
     assert drawn["macro_auc"] == pytest.approx([3 / 4, np.nan, np.nan], nan_ok=True)
     assert drawn["macro_average_precision"] == pytest.approx([(5 / 6 + 1 / 2) / 2, 1, 1])
-    classes = evaluation.drawn_per_class(labels, np.eye(7)[called], bootstrap)
+    classes = evaluation.values(labels, np.eye(7)[called], bootstrap, where="class")
     melanoma = {name: values[:, DX.index("mel")] for name, values in classes.items()}
     assert melanoma["recall"] == pytest.approx([1, np.nan, 1], nan_ok=True)
     assert melanoma["precision"] == pytest.approx([1 / 2, np.nan, 1], nan_ok=True)
@@ -142,6 +145,36 @@ def test_a_class_that_a_draw_loses_is_left_out_and_not_zero():
     table = evaluation.per_class(labels, np.eye(7)[called], bootstrap)
     assert table.loc[("mel", "recall"), ["value", "low", "high"]].tolist() == [1, 1, 1]
     assert table.loc["bcc", ["value", "low", "high"]].isna().all(axis=None)
+
+
+def test_a_score_is_shown_where_its_entry_says_and_nowhere_else(monkeypatch):
+    def geometric_mean(sample):
+        return np.exp(np.nanmean(np.log(evaluation.recall(sample)), axis=-1))
+
+    added = evaluation.Score("geometric_mean", geometric_mean, ("headline",), "geometric mean of recalls")
+    monkeypatch.setattr(evaluation, "SCORES", (*evaluation.SCORES, added))
+    monkeypatch.setitem(evaluation.BY_NAME, added.name, added)
+    labels = np.repeat(np.arange(7), 30)
+    probabilities = np.eye(7)[np.where(np.arange(210) % 3, labels, (labels + 1) % 7)] * 0.9 + 0.1 / 7
+    table = evaluation.headline(labels, probabilities, evaluation.Bootstrap.draw(np.arange(210), draws=30, seed=0))
+    assert table.value.geometric_mean == pytest.approx(2 / 3)
+    assert table.low.geometric_mean < 2 / 3 < table.high.geometric_mean
+    assert "geometric_mean" not in evaluation.headline(labels, probabilities, where="calibration").index
+
+
+def test_every_score_has_a_name_of_its_own_and_known_places():
+    assert len(evaluation.BY_NAME) == len(evaluation.SCORES)
+    assert {place for score in evaluation.SCORES for place in score.shown} == set(evaluation.PLACES)
+
+
+def test_a_share_is_of_the_images_it_is_over():
+    labels = np.array([DX.index(dx) for dx in ("mel", "mel", "bcc", "nv", "df")])
+    called = np.eye(7)[[DX.index(dx) for dx in ("mel", "bcc", "nv", "df", "mel")]]
+    found = evaluation.values(labels, called)
+    assert found["melanoma_sensitivity"] == 1 / 2
+    assert found["malignant_sensitivity"] == pytest.approx(2 / 3)
+    assert found["malignant_specificity"] == 1 / 2
+    assert np.isnan(evaluation.values(labels[2:], called[2:])["melanoma_sensitivity"])
 
 
 def test_images_of_a_lesion_are_drawn_together():

@@ -86,6 +86,10 @@ def draw(name, opened, tiny):
             name="mel",
             chosen={"90%": (0.9, 0.5)},
         ),
+        "net_benefit": lambda: figures.net_benefit(
+            decisions.net_benefit(*decisions.question(labels, probabilities, ("mel",)), bootstrap()),
+            question="melanoma",
+        ),
         "selective": lambda: figures.selective(
             decisions.risk_coverage(labels, probabilities), decisions.referral(labels, probabilities, bootstrap())
         ),

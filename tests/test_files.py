@@ -170,6 +170,14 @@ def test_json_holds_numpy_numbers_and_says_null_for_what_is_not_a_number(tmp_pat
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": 0.5, "b": None, "c": [0, 1], "3": None}
 
 
+def test_json_holds_tables_by_the_names_of_their_rows_or_as_a_list():
+    table = pd.DataFrame({"value": [0.5, np.nan], "images": [1, 2]})
+    rows = [{"value": 0.5, "images": 1}, {"value": None, "images": 2}]
+    assert files.plain(table) == rows
+    assert files.plain({"t": table.set_axis(["a", "b"])}) == {"t": dict(zip("ab", rows, strict=True))}
+    assert files.plain(pd.concat({"x": table.set_axis(["a", "b"])})) == {"x": dict(zip("ab", rows, strict=True))}
+
+
 def test_csv_keeps_float32_exactly(tmp_path):
     values = np.random.default_rng(0).random(100).astype(np.float32)
     files.write_csv(tmp_path / "x.csv", pd.DataFrame({"p": values}))

@@ -6,6 +6,7 @@ from sklearn import metrics
 
 from skinlesion.data.dataset import DX
 from skinlesion.scoring import evaluation, predictions, subgroups
+from skinlesion.scoring.subgroups import SubgroupError
 
 
 @pytest.fixture
@@ -103,6 +104,26 @@ def test_holm_multiplies_the_smallest_by_all_and_never_falls():
     assert subgroups.holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert subgroups.holm(np.array([0.5, 0.9])) == pytest.approx([1, 1])
     assert subgroups.holm(np.array([])).size == 0
+
+
+def test_p_values_are_corrected_over_all_rows_of_a_score(cases):
+    both = score(cases, ["sex", "dataset"])
+    apart = pd.concat([score(cases, ["sex"]), score(cases, ["dataset"])], ignore_index=True)
+    assert not apart.p_holm.equals(both.p_holm)
+    pd.testing.assert_frame_equal(subgroups.corrected(apart), both)
+
+
+def test_cases_have_what_the_metadata_table_knows_and_other_data_is_refused(opened):
+    rows = opened.metadata.sample(30, random_state=0)
+    table = random_predictions(30).assign(image_id=rows.image_id.to_numpy(), dx=rows.dx.to_numpy())
+    found = subgroups.cases(table, opened.metadata)
+    assert found.image_id.tolist() == rows.image_id.tolist()
+    assert found.sex.tolist() == rows.sex.tolist()
+    assert found.age_band.tolist() == list(subgroups.age_bands(rows.age))
+    with pytest.raises(SubgroupError, match=f"other data: .*{table.image_id[3]}"):
+        subgroups.cases(table, opened.metadata[opened.metadata.image_id != table.image_id[3]])
+    with pytest.raises(SubgroupError, match="other data"):
+        subgroups.cases(table.assign(dx=np.roll(table.dx, 1)), opened.metadata)
 
 
 def test_consistency_counts_lesions_with_several_images():

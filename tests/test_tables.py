@@ -7,7 +7,7 @@ from conftest import random_predictions, random_scores
 
 from skinlesion import files
 from skinlesion.reporting import tables
-from skinlesion.scoring import decisions, evaluation, predictions, subgroups
+from skinlesion.scoring import decisions, evaluation, lesions, predictions, subgroups
 
 
 def test_an_interval_is_written_beside_its_value():
@@ -17,6 +17,8 @@ def test_an_interval_is_written_beside_its_value():
     assert tables.interval(np.nan, np.nan, np.nan) == "–"
     rows = pd.DataFrame({"value": [0.5], "low": [0.4], "high": [0.6], "support": [3]}, index=["nv"])
     assert tables.with_interval(rows, digits=1)["nv"] == "0.5 (0.4–0.6)"
+    named = pd.concat([rows, rows], keys=["f1", "accuracy"]).swaplevel()
+    assert tables.with_interval(named).tolist() == ["0.50 (0.40–0.60)", "0.500 (0.400–0.600)"]
 
 
 def test_a_table_has_its_caption_and_readable_words():
@@ -42,15 +44,14 @@ def test_the_readme_shows_what_the_committed_reports_say(block):
 
 def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
-    headline = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "loss"), score)
+    headline = dict.fromkeys(evaluation.names("summary")[1:], score)  # a file from before there was the first
     parameters = {"image_size": 96, "epochs": 3, "split_by": "lesion", "seed": 0}
     trained = {"training_seconds": 90, "sittings": [{"environment": {"hardware": "an abacus"}}]}
     for study, synthetic in (("demo", True), ("quick", False)):
         run = tmp_path / study / "seed-0"
         files.write_json(run / "manifest.json", {**trained, "data": {"synthetic": synthetic}, "parameters": parameters})
         part = {"headline": headline, "images": 10, "lesions": 9}
-        per_class = {"mel": {"recall": score}}
-        metrics = {"test": part, "test_majority_accuracy": 0.7, "test_per_class": per_class}
+        metrics = {"test": part, "test_majority_accuracy": 0.7}
         files.write_json(run / "metrics.json", metrics)
         leakage = {"image": {"all": {"fraction": 0.25}, "mel": {"fraction": 0.75}}}
         files.write_json(run / "preprocessing.json", {"leakage": leakage})
@@ -63,7 +64,7 @@ def test_results_are_of_real_data_only_and_replace_the_old_ones(tmp_path):
     readme.write_text(f"before\n{start}\nold\n{end}\nafter\n")
     tables.write_blocks(readme, tmp_path)
     text = readme.read_text()
-    assert "0.500 (0.400–0.600)" in text
+    assert "not measured | 0.500 (0.400–0.600)" in text
     assert "1.5 min on an abacus" in text
     assert "25.0% of the test images and 75.0% of the melanomas" in text
     assert "demo" not in text
@@ -160,14 +161,26 @@ def test_transfer_has_a_row_for_each_source_left_out(tmp_path):
     assert tables.sources(tmp_path / "nowhere") == "Not measured yet."
 
 
-def test_decisions_are_shown_with_intervals_and_saved_as_plain_values():
-    validation, test = random_scores(0, 120), random_scores(1, 120)
+def test_decisions_are_shown_with_intervals():
+    calibration, test = random_scores(0, 120), random_scores(1, 120)
     bootstrap = evaluation.Bootstrap.draw(test[2], draws=20, seed=0)
-    answer = decisions.answer(validation, test, ("mel",), bootstrap)
-    shown = tables.decisions(answer)
+    answer = decisions.answer(calibration, test, ("mel",), bootstrap)
+    shown = tables.decisions(answer["chosen"])
     assert list(shown) == ["threshold", "sensitivity", "specificity", "PPV", "NPV"]
     assert len(shown) == 4
-    assert set(tables.plain(answer)) == {"points", "chosen"}
+    elsewhere = tables.decisions(answer["prevalences"])
+    assert list(elsewhere) == ["PPV", "NPV"]
+    assert elsewhere.index.tolist() == ["1%", "5%", "20%"]
+
+
+def test_ways_to_count_have_a_row_each_with_intervals():
+    table = random_predictions(80)
+    found = lesions.estimands(table, table.assign(lesion_group=table.lesion_id), draws=20, seed=0)
+    shown = tables.estimands(found)
+    assert shown.index.tolist() == list(found)
+    assert shown.rows["one vote a lesion"] == table.lesion_id[table.part == "test"].nunique()
+    value = found["one vote a lesion"]["headline"].loc["accuracy"]
+    assert shown.accuracy["one vote a lesion"] == tables.interval(*value)
 
 
 def test_speeds_are_those_of_the_benchmark_and_what_was_not_measured_is_said(tmp_path):

@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import publish
@@ -10,8 +11,26 @@ from skinlesion import files, parameters
 from skinlesion.__main__ import main
 from skinlesion.paper import claims, evidence, verification
 from skinlesion.reporting import pages, tables
+from skinlesion.scoring import evaluation, predictions, subgroups, summary
 
 RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick_clean": 0.3, "quick_injected": 0.6}
+WITH_ERRORS = "quick_clean"
+
+
+def metadata_of(table):
+    """A metadata table without meaning, with what subgroups are of."""
+    columns = {"sex": ["female", "male"], "dx_type": ["histo", "follow_up", "histo"], "localization": ["back"]}
+    columns |= {"dataset": ["a", "b"], "age": [30.0, 50.0, 70.0]}
+    cycled = {name: np.resize(values, len(table)) for name, values in columns.items()}
+    return table[["image_id", "lesion_id", "dx"]].assign(**cycled)
+
+
+def size_rows(table):
+    test = table[table.part == "test"].reset_index(drop=True)
+    cases = test.assign(lesion_size=np.resize(["large", "small"], len(test)))
+    probabilities, lesions = predictions.part(test, "test")[1:]
+    bootstrap = evaluation.Bootstrap.draw(lesions, draws=20, seed=0)
+    return subgroups.scores(cases, probabilities, columns=["lesion_size"], bootstrap=bootstrap)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +39,11 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published") / "reports"
     for study, hit in RUNS.items():
         publish(folder, study, 0, hit=hit)
+    run = folder / WITH_ERRORS / "seed-0"
+    table = pd.read_csv(run / "predictions.csv")
+    sizes = size_rows(table)
+    errors = summary.errors(table, metadata_of(table), draws=20, seed=0, sizes=sizes)
+    files.write_json(run / "errors.json", errors | {"saliency_on_lesion": [{"value": 0.5}]})
     chosen = parameters.load("paper", {"output": str(folder), "bootstrap_draws": 1000})
     notebook = files.ROOT / "notebooks" / f"{pages.PAPER}.ipynb"
     pages.make(notebook, chosen, folder / claims.FOLDER / verification.PAGE)
@@ -45,7 +69,7 @@ def test_what_was_published_passes(published):
     folder, readme = published
     checks = list(verification.verify(folder, readme=readme))
     assert [check for check in checks if check.faults] == []
-    assert len(checks) == 2 * len(RUNS) + len(claims.make(folder, draws=10)) + 1
+    assert len(checks) == 2 * len(RUNS) + 1 + len(claims.make(folder, draws=10)) + 1
     assert all(str(check).startswith("ok ") for check in checks)
 
 
@@ -88,8 +112,81 @@ def test_a_changed_metric_and_a_lost_file_fail_by_name(published):
     files.write_json(path, metrics)
     (folder / "paper" / "seed-0" / "history.csv").unlink()
     faults = failed(published)
-    assert any("test accuracy, value" in fault for fault in faults["paper_lesion/seed-0/metrics.json"])
+    said = faults["paper_lesion/seed-0/metrics.json"]
+    assert len(said) == 1
+    assert said[0].startswith("test › headline › accuracy › value: ")
     assert "paper/seed-0/history.csv is not there" in faults["paper/seed-0"]
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("test_calibration › before › ece_fixed › value", 1e-6),
+        ("test_decisions › melanoma › chosen › 90% sensitivity on calibration › threshold", 1e-6),
+        ("test_decisions › malignant › prevalences › 5% › positive_predictive_value_low", 1e-6),
+        ("test_net_benefit › 9 › high", 1e-6),
+        ("test_referral › 2 › accuracy", 1e-6),
+        ("test_conformal › a limit a class › nv › coverage", 1e-6),
+        ("test_estimands › one vote a lesion › headline › macro_f1 › low", 1e-6),
+        ("test_per_class › nv › auc › high", 1e-6),
+        ("test_confusion › 0 › 3", 1),
+        ("calibration › lesions", 1),
+        ("temperature", 1e-6),
+    ],
+)
+def test_every_number_of_a_runs_metrics_is_computed_again_and_named_where_it_differs(page, path, change):
+    run = page / "paper" / "seed-0"
+    metrics = json.loads((run / "metrics.json").read_text())
+    place = metrics
+    *keys, last = [int(key) if key.isdigit() else key for key in path.split(" › ")]
+    for key in keys:
+        place = place[key]
+    place[last] += change
+    found = summary.metrics(*(pd.read_csv(run / f"{name}.csv") for name in ("predictions", "split")), draws=20, seed=0)
+    assert [said.partition(": ")[0] for said in verification.differences(metrics, files.plain(found))] == [path]
+
+
+def test_a_difference_in_structure_is_named():
+    stated = {"a": {"b": 1.0, "c": [1, 2]}, "d": None, "e": "x", "f": True}
+    assert list(verification.differences(stated, stated)) == []
+    found = {"a": {"c": [1], "g": 1}, "d": 0.5, "e": "y", "f": 1}
+    assert list(verification.differences(stated, found)) == [
+        "a › b is stated, and the predictions do not give it",
+        "a › c: 2 entries are stated, the predictions give 1",
+        "a › g is not stated",
+        "d: None is stated, the predictions give 0.5",
+        "e: x is stated, the predictions give y",
+        "f: True is stated, the predictions give 1",
+    ]
+    close = {"a": {"b": 1 + 1e-10, "c": [1, 2]}, "d": None, "e": "x", "f": True}
+    assert list(verification.differences(stated, close)) == []
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+def test_errors_are_computed_again_and_subgroups_where_the_datas_table_is_at_hand(page, tmp_path, at_hand):
+    run = shutil.copytree(page / WITH_ERRORS / "seed-0", tmp_path / "reports" / WITH_ERRORS / "seed-0")
+    evidence.write_sums(tmp_path / "reports")
+    errors = json.loads((run / "errors.json").read_text())
+    errors["hardest"][0]["p_true"] += 1e-6
+    errors["subgroups"][0]["counted"] += 1
+    errors["subgroups"][-1]["p_holm"] = 0.5  # by size: what needs the masks is taken as stated, its correction is not
+    files.write_json(run / "errors.json", errors)
+    metadata = metadata_of(pd.read_csv(run / "predictions.csv")) if at_hand else None
+    checks = verification.verify(tmp_path / "reports", readme=files.ROOT / "README.md", metadata=metadata)
+    faults = {check.what: check.faults for check in checks}[f"{WITH_ERRORS}/seed-0/errors.json"]
+    expected = ["hardest › 0 › p_true"]
+    if at_hand:
+        expected += ["subgroups › 0 › counted", f"subgroups › {len(errors['subgroups']) - 1} › p_holm"]
+    assert [fault.partition(": ")[0] for fault in faults] == expected
+
+
+def test_a_run_without_the_calibration_part_fails_by_name(published):
+    path = published[0] / "paper" / "seed-0" / "predictions.csv"
+    table = pd.read_csv(path)
+    files.write_csv(path, table[table.part != "calibration"])
+    assert failed(published)["paper/seed-0/metrics.json"] == [
+        "cannot be computed again: predictions have no calibration image"
+    ]
 
 
 def test_a_run_that_was_not_published_changes_nothing(published):
@@ -115,7 +212,7 @@ def test_what_is_committed_passes_and_says_so_line_by_line(capsys):
 
 def test_the_command_ends_in_an_error_where_a_check_fails(monkeypatch, capsys):
     checks = [verification.Check("one", [], "well"), verification.Check("other", ["a fault"], "")]
-    monkeypatch.setattr(verification, "verify", lambda folder, *, readme: iter(checks))
+    monkeypatch.setattr(verification, "verify", lambda folder, **given: iter(checks))
     assert main(["verify"]) == 1
     said = capsys.readouterr()
     assert "FAILED  other: a fault" in said.out

@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("run_folder", type=Path)
     card.set_defaults(run=_card)
     audit = commands.add_parser("verify", help="compute the published scores and tables again, and compare")
+    audit.add_argument("--data", type=Path, help="folder with HAM10000_metadata, for the subgroups")
     audit.set_defaults(run=_verify)
     split = commands.add_parser(
         "audit-split",
@@ -317,10 +318,13 @@ def _card(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
+    from skinlesion.data import dataset
     from skinlesion.paper import verification
 
+    folder = options.data or files.resolve("data/ham10000")
+    metadata = dataset.read_metadata(dataset.find_table(folder)) if options.data or folder.is_dir() else None
     failed = done = 0
-    for check in verification.verify(files.ROOT / "reports", readme=files.ROOT / "README.md"):
+    for check in verification.verify(files.ROOT / "reports", readme=files.ROOT / "README.md", metadata=metadata):
         print(check, flush=True)
         done += 1
         failed += bool(check.faults)

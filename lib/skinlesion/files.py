@@ -269,8 +269,8 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def as_json(content: Any) -> str:
-    """Return `content` as indented JSON; numbers that are not finite become null."""
-    return json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """Return `content`, as :func:`plain` has it, as indented JSON."""
+    return json.dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 CSV: Any = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
@@ -299,14 +299,22 @@ def sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """Return `value` with NumPy and pandas scalars as Python's own, and NaN and infinity as None."""
+def plain(value: Any) -> Any:
+    """Return `value` as JSON has it: NumPy and pandas scalars as Python's own, NaN and infinity as None.
+
+    A table becomes a list of its rows, or where its index has names, a dict of them by these; by both, one in the
+    other, where it has two levels.
+    """
+    if isinstance(value, pd.DataFrame) and value.index.nlevels > 1:
+        return {str(key): plain(value.loc[key]) for key in value.index.unique(0)}
+    if isinstance(value, pd.DataFrame):
+        return plain(value.to_dict("records" if isinstance(value.index, pd.RangeIndex) else "index"))
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return value if abs(value) < float("inf") else None
     return value

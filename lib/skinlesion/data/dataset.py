@@ -36,6 +36,8 @@ DX = tuple(DX_NAMES)
 MALIGNANT = ("akiec", "bcc", "mel")
 """Diagnoses that are malignant or, as actinic keratosis, a step before it."""
 
+BENIGN = tuple(dx for dx in DX if dx not in MALIGNANT)
+
 PUBLISHED: dict[str, Any] = {
     "images": 10015,
     "lesions": 7470,

@@ -392,13 +392,13 @@ def _scores(used: pd.DataFrame) -> list[dict[str, Any]]:
         if not at.any():
             continue
         bootstrap = evaluation.Bootstrap.draw(test.lesion_group[at].to_numpy(), draws=DRAWS, seed=0)
-        value = evaluation.headline_from(evaluation.confusion(labels[at], predicted[at]))
-        drawn = evaluation.headline_from(bootstrap.confusions(labels[at], predicted[at]))
+        whole = evaluation.Sample(labels[at], predicted[at])
+        drawn = evaluation.Sample(labels[at], predicted[at], bootstrap)
         row: dict[str, Any] = {"images": name, "count": int(at.sum())}
         row["majority_accuracy"] = evaluation.majority_accuracy(labels[at])
         for score in SCORES:
-            low, high = evaluation.interval(drawn[score])
-            row[score] = {"value": float(value[score]), "low": low, "high": high}
+            low, high = evaluation.interval(evaluation.BY_NAME[score].of(drawn))
+            row[score] = {"value": float(evaluation.BY_NAME[score].of(whole)), "low": low, "high": high}
         rows.append(row)
     return rows
 

@@ -13,13 +13,11 @@ from skinlesion import files
 from skinlesion.data.dataset import DX_NAMES
 from skinlesion.reporting import tables
 from skinlesion.runs import Files
+from skinlesion.scoring import evaluation
 
 NAME = "MODEL_CARD.md"
 
-HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "mcc", "loss")
-PER_CLASS = ("recall", "precision", "f1", "auc")
 GROUPS = {"sex": "sex", "age_band": "age in years", "localization": "place", "dataset": "source", "dx_type": "proof"}
-SUBGROUP_SCORES = ("accuracy", "melanoma_sensitivity")
 
 
 def text(run: Path) -> str:
@@ -34,12 +32,18 @@ def text(run: Path) -> str:
     manifest, metrics, errors = left.manifest, left.read_json("metrics.json"), left.read_json("errors.json")
     chosen, test = manifest["parameters"], metrics["test"]
     headline = pd.DataFrame(
-        [{"score": tables.heading(name), "test part": tables.interval(**test["headline"][name])} for name in HEADLINE]
+        [
+            {"score": tables.heading(name), "test part": tables.stated(test["headline"], name)}
+            for name in evaluation.names("paper")
+        ]
     )
     classes = pd.DataFrame(
         [
             {"diagnosis": f"{dx}, {name}", "images": metrics["test_per_class"][dx]["recall"]["support"]}
-            | {tables.heading(score): _interval(metrics["test_per_class"][dx][score]) for score in PER_CLASS}
+            | {
+                tables.heading(score): _interval(metrics["test_per_class"][dx][score])
+                for score in evaluation.names("paper class")
+            }
             for dx, name in DX_NAMES.items()
         ]
     )
@@ -119,11 +123,11 @@ def _groups(errors: dict) -> pd.DataFrame:
         (row.column, row.group, row.score): tables.interval(row.value, row.low, row.high, digits=2)
         for row in rows.itertuples()
     }
-    facts = rows.drop_duplicates(["column", "group"])
+    facts, scores = rows.drop_duplicates(["column", "group"]), evaluation.names("card")
     return pd.DataFrame(
         [
             {"group": f"{GROUPS[row.column]}: {row.group}", "images": row.images}
-            | {tables.heading(score): cells.get((row.column, row.group, score), "–") for score in SUBGROUP_SCORES}
+            | {tables.heading(score): cells.get((row.column, row.group, score), "–") for score in scores}
             for row in facts.itertuples()
         ]
     )

@@ -14,7 +14,7 @@ from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
-from skinlesion.scoring import evaluation, predictions, seeds
+from skinlesion.scoring import evaluation, lesions, predictions, seeds
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def claims(main: dict[str, Evidence], measured: Measured) -> PaperTable:
         for study, split in STUDIES.items():
             found = measured[study, claim.part].loc[claim.score]
             gap = found[["mean", "low", "high"]] - claim.value
-            judged = verdict(gap.low, gap.high, margin=claim.margin, lower_is_better=claim.score == "loss")
+            judged = verdict(gap.low, gap.high, margin=claim.margin, lower_is_better=_lower(claim))
             facts = {"claim": claim.name, "part": claim.part, "score": claim.score, "preprint": claim.value}
             facts |= {"margin": claim.margin, "split": split, "seeds": len(main[study].seeds)}
             rows.append({**facts, **found, "gap": gap["mean"], "verdict": judged, "hardware": main[study].hardware})
@@ -81,6 +81,10 @@ def claims(main: dict[str, Evidence], measured: Measured) -> PaperTable:
         f"{RULE}. {paper.of(main)}"
     )
     return PaperTable("claims", pd.DataFrame(rows), pd.DataFrame(shown), caption)
+
+
+def _lower(claim: Claim) -> bool:
+    return evaluation.BY_NAME[claim.score].lower_is_better
 
 
 def scores(found: dict[str, Evidence], measured: Measured) -> PaperTable:
@@ -116,14 +120,13 @@ def estimands(main: dict[str, Evidence], *, draws: int) -> PaperTable:
     for study, runs_of in main.items():
         if not runs_of.seeds:
             continue
-        sizes = {seed: split.lesion_group.value_counts() for seed, split in runs_of.splits.items()}
         tested = {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}
         drawn = seeds.Draws.draw(tested, "test", draws=draws)
         kinds = {
             "images (primary)": tested,
-            "one vote a lesion": {seed: predictions.votes(table) for seed, table in tested.items()},
+            "one vote a lesion": {seed: lesions.votes(table) for seed, table in tested.items()},
             "lesions with a single image": {
-                seed: table[table.lesion_group.map(sizes[seed]) == 1] for seed, table in tested.items()
+                seed: lesions.alone(table, runs_of.splits[seed]) for seed, table in tested.items()
             },
         }
         for kind, cases in kinds.items():
@@ -184,7 +187,7 @@ def selection(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
 def per_class(main: dict[str, Evidence], *, draws: int) -> PaperTable:
     """Return precision, recall, F1 and AUC of each diagnosis, by image and by lesion."""
     rows, cells = [], {}
-    names = ("recall", "precision", "f1", "auc")
+    names = tuple(evaluation.names("paper class"))
     for study, runs_of in main.items():
         if not runs_of.seeds:
             continue

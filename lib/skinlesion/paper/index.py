@@ -10,10 +10,10 @@ from typing import Any
 from skinlesion import files, runs
 from skinlesion.paper.evidence import Evidence
 from skinlesion.reporting import pages
-from skinlesion.reporting.tables import heading, interval
+from skinlesion.reporting.tables import heading, stated
+from skinlesion.scoring import evaluation
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
-"""What the index shows of each run."""
+SCORES = evaluation.names("summary")
 
 
 class Overview(pages.Header):
@@ -130,7 +130,7 @@ def _facts(run: runs.Files) -> str:
 
 def _scores(run: runs.Files) -> list[str]:
     test = _json(run, "metrics.json").get("test", {}).get("headline", {})
-    return [interval(**test[score]) if score in test else "not measured" for score in SCORES]
+    return [stated(test, score) for score in SCORES]
 
 
 def _json(run: runs.Files, name: str) -> dict[str, Any]:

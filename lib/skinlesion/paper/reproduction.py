@@ -18,7 +18,6 @@ FOLDER = "reports/local/reproduced"
 """Where runs that are made again lie, beside those they are compared with."""
 
 NOTEBOOKS = ("02_preprocessing", "03_training")
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "loss")
 IDENTICAL, WITHIN, DIFFERENT = "bit-identical", "within the interval", "different"
 IGNORED = ("output", "cache", "data", "galleries", "cell_timeout_minutes", "checkpoint_seconds")
 
@@ -77,7 +76,8 @@ def compare(published: Path, again: Path) -> Reproduction:
     headline = sides[0].read_json("metrics.json")["test"]["headline"]
     tables = [side.read_csv("predictions.csv") for side in sides]
     labels, probabilities, _ = predictions.part(tables[1], "test")
-    scores = pd.DataFrame(headline).T.loc[list(SCORES)].rename(columns={"value": "published"})
+    shown = [name for name in evaluation.names("paper") if name in headline]
+    scores = pd.DataFrame(headline).T.loc[shown].rename(columns={"value": "published"})
     scores["again"] = evaluation.headline(labels, probabilities).value
     scores["within"] = scores.again.between(scores.low, scores.high)
     splits = [side.read_csv("split.csv") for side in sides]

@@ -15,9 +15,9 @@ from skinlesion.paper.evidence import Evidence
 from skinlesion.parameters import Parameters
 from skinlesion.reporting import tables
 from skinlesion.runs import listed
-from skinlesion.scoring import seeds
+from skinlesion.scoring import evaluation, seeds
 
-SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_recall", "loss")
+SHOWN = tuple(evaluation.names("paper"))
 """The scores that a table of the paper has columns for."""
 
 FOLDER = "tables"

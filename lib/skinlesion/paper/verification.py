@@ -1,17 +1,21 @@
 """A reviewer's check: the published scores and tables computed again from the published predictions, and compared.
 
-No image, no weights and no GPU are needed, and nothing is written. What is not computed again, as calibration,
-thresholds and the error analysis, is held by the hash of its file.
+No image, no weights and no GPU are needed, and nothing is written. Every number of metrics.json is computed again, and
+of errors.json what needs the predictions alone; subgroups and proven diagnoses too where the data's public table is at
+hand. What needs images is held by the hash of its file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +25,7 @@ from skinlesion import files, parameters
 from skinlesion.paper import card, claims, collection, evidence
 from skinlesion.paper import tables as paper
 from skinlesion.reporting import tables
-from skinlesion.scoring import evaluation, predictions
+from skinlesion.scoring import summary
 
 CLOSE = 1e-9
 """Largest difference at which two numbers are the same: what the order of a sum may do."""
@@ -54,8 +58,8 @@ class Check:
         return f"{'FAILED' if self.faults else 'ok':<7} {self.what}: {'; '.join(self.faults[:3]) or self.passed}"
 
 
-def verify(folder: Path, *, readme: Path) -> Iterator[Check]:
-    """Check hashes, metrics, tables, pages and README, one after the other.
+def verify(folder: Path, *, readme: Path, metadata: pd.DataFrame | None = None) -> Iterator[Check]:
+    """Check hashes, metrics, errors, tables, pages and README, one after the other.
 
     Parameters
     ----------
@@ -63,6 +67,8 @@ def verify(folder: Path, *, readme: Path) -> Iterator[Check]:
         ``reports/``.
     readme
         ``README.md``.
+    metadata
+        The data's table, where it is at hand.
 
     Raises
     ------
@@ -73,18 +79,26 @@ def verify(folder: Path, *, readme: Path) -> Iterator[Check]:
     published = sorted({(folder / name).parent for name in sums})
     names = [run.relative_to(folder).as_posix() for run in published]
     with ThreadPoolExecutor(THREADS) as pool:
-        for name, computed in zip(names, pool.map(_guarded, names, published), strict=True):
+        for name, computed in zip(names, pool.map(partial(_run, metadata=metadata), names, published), strict=True):
             yield _hashes(folder, name, {path: digest for path, digest in sums.items() if path.startswith(f"{name}/")})
-            yield computed
+            yield from computed
     yield from _tables(folder, published)
     yield _readme(readme, folder)
 
 
-def _guarded(name: str, run: Path) -> Check:
+def _run(name: str, run: Path, metadata: pd.DataFrame | None) -> list[Check]:
+    """Compute metrics.json of a run again, and errors.json where it has one."""
+    checks = [_guarded(f"{name}/metrics.json", partial(_metrics, run))]
+    if (run / "errors.json").is_file():
+        checks.append(_guarded(f"{name}/errors.json", partial(_errors, run, metadata)))
+    return checks
+
+
+def _guarded(what: str, compute: Callable[[], tuple[list[str], str]]) -> Check:
     try:
-        return _metrics(name, run)
+        return Check(what, *compute())
     except (OSError, ValueError, KeyError) as error:
-        return Check(f"{name}/metrics.json", [f"cannot be computed again: {error}"], "")
+        return Check(what, [f"cannot be computed again: {error}"], "")
 
 
 def _hashes(folder: Path, name: str, sums: dict[str, str]) -> Check:
@@ -97,35 +111,80 @@ def _hashes(folder: Path, name: str, sums: dict[str, str]) -> Check:
     return Check(name, faults, f"{len(sums)} files have their published SHA-256")
 
 
-def _metrics(name: str, run: Path) -> Check:
-    stated = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    seed = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["parameters"]["seed"]
-    table = pd.read_csv(run / "predictions.csv")
-    faults, count, shown = [], 0, []
-    for part in ("validation", "test"):
-        labels, probabilities, lesions = predictions.part(table, part)
-        bootstrap = evaluation.Bootstrap.draw(lesions, draws=stated["bootstrap"]["draws"], seed=seed)
-        found = evaluation.headline(labels, probabilities, bootstrap)
-        pairs = [(f"{part} {score}", stated[part]["headline"][score], row) for score, row in found.iterrows()]
-        if part == "test":
-            shown = list(tables.with_interval(found))
-            per_class = evaluation.per_class(labels, probabilities, bootstrap)
-            pairs += [
-                (f"{part} {dx} {score}", stated["test_per_class"][dx][score], row)
-                for (dx, score), row in per_class.iterrows()
-            ]
-            if evaluation.confusion(labels, probabilities).tolist() != stated["test_confusion"]:
-                faults.append("the confusion matrix differs")
-        for what, given, row in pairs:
-            for key in ("value", "low", "high"):
-                count += 1
-                if not _same(given[key], row[key]):
-                    faults.append(f"{what}, {key}: {given[key]} is stated, the predictions give {row[key]}")
+def _metrics(run: Path) -> tuple[list[str], str]:
+    stated, given = _stated(run, "metrics.json"), _given(run)
+    compared = stated.get("compared")
+    if compared:
+        other = run.parents[1] / compared["with"] / run.name / "predictions.csv"
+        given["other"] = (compared["with"], pd.read_csv(other))
+    table, split = (pd.read_csv(run / f"{name}.csv") for name in ("predictions", "split"))
+    found = summary.metrics(table, split, **given)
+    faults = list(differences(stated, files.plain(found)))
     page = run / "04_evaluation.html"
     if page.is_file():
         text = page.read_text(encoding="utf-8")
+        shown = tables.with_interval(found["test"]["headline"])
         faults += [f"{page.name} does not print {each}" for each in shown if each not in text]
-    return Check(f"{name}/metrics.json", faults, f"{count} numbers are those of predictions.csv")
+    return faults, f"{_numbers(stated)} numbers are those of predictions.csv"
+
+
+def _errors(run: Path, metadata: pd.DataFrame | None) -> tuple[list[str], str]:
+    stated = _stated(run, "errors.json")
+    sizes = pd.DataFrame([row for row in stated["subgroups"] if row["column"] == "lesion_size"])
+    table = pd.read_csv(run / "predictions.csv")
+    found = files.plain(summary.errors(table, metadata, **_given(run), sizes=sizes))
+    computed = {key: value for key, value in stated.items() if key in found}
+    rest = "" if metadata is not None else "; subgroups were not computed: the data's table is not at hand (DATA)"
+    return list(differences(computed, found)), f"{_numbers(computed)} numbers are those of predictions.csv{rest}"
+
+
+def _stated(run: Path, name: str) -> Any:
+    return json.loads((run / name).read_text(encoding="utf-8"))
+
+
+def _given(run: Path) -> dict[str, Any]:
+    """Return the draws and the seed of a run's intervals."""
+    draws = _stated(run, "metrics.json")["bootstrap"]["draws"]
+    return {"draws": draws, "seed": _stated(run, "manifest.json")["parameters"]["seed"]}
+
+
+def differences(stated: Any, found: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Say where two values of JSON differ: in structure and words at all, in numbers by more than :data:`CLOSE`.
+
+    Yields
+    ------
+    str
+        The path of the difference, such as ``test › headline › loss › value``, and both sides.
+    """
+    where = " › ".join(path)
+    if isinstance(stated, dict) and isinstance(found, dict):
+        for key in stated | found:
+            if key not in found:
+                yield f"{' › '.join([*path, key])} is stated, and the predictions do not give it"
+            elif key not in stated:
+                yield f"{' › '.join([*path, key])} is not stated"
+            else:
+                yield from differences(stated[key], found[key], (*path, key))
+    elif isinstance(stated, list) and isinstance(found, list) and len(stated) == len(found):
+        pairs = enumerate(zip(stated, found, strict=True))
+        yield from chain.from_iterable(differences(*pair, (*path, str(place))) for place, pair in pairs)
+    elif isinstance(stated, list) and isinstance(found, list):
+        yield f"{where}: {len(stated)} entries are stated, the predictions give {len(found)}"
+    elif _is_number(stated) and _is_number(found):
+        if not np.isclose(stated, found, rtol=CLOSE, atol=CLOSE):
+            yield f"{where}: {stated} is stated, the predictions give {found}"
+    elif type(stated) is not type(found) or stated != found:
+        yield f"{where}: {stated} is stated, the predictions give {found}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _numbers(value: Any) -> int:
+    if isinstance(value, dict | list):
+        return sum(map(_numbers, value.values() if isinstance(value, dict) else value))
+    return int(_is_number(value))
 
 
 def _tables(folder: Path, published: list[Path]) -> Iterator[Check]:
@@ -140,7 +199,7 @@ def _tables(folder: Path, published: list[Path]) -> Iterator[Check]:
             if not path.is_file():
                 faults.append(f"{name} is not there")
             elif path.suffix == ".csv" and not table.numbers.empty:
-                faults += _differences(pd.read_csv(path), table.numbers, name)
+                faults += _cells(pd.read_csv(path), table.numbers, name)
             elif path.read_text(encoding="utf-8") != text:
                 faults.append(f"{name} says something else")
         expected = [[str(cell) for cell in row] for row in table.shown.to_numpy().tolist()]
@@ -177,7 +236,7 @@ def _printed(page: Path) -> dict[str, list[list[str]]]:
     }
 
 
-def _differences(stated: pd.DataFrame, found: pd.DataFrame, name: str) -> list[str]:
+def _cells(stated: pd.DataFrame, found: pd.DataFrame, name: str) -> list[str]:
     if list(stated) != list(found) or len(stated) != len(found):
         return [f"{name} has other rows or columns"]
     faults = []
@@ -194,9 +253,3 @@ def _differences(stated: pd.DataFrame, found: pd.DataFrame, name: str) -> list[s
             for k in np.flatnonzero(~same)
         ]
     return faults
-
-
-def _same(stated: float | None, found: float) -> bool:
-    if stated is None:
-        return bool(np.isnan(found))
-    return bool(np.isclose(stated, found, rtol=CLOSE, atol=CLOSE))

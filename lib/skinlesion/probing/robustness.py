@@ -150,9 +150,4 @@ def _scores(model: nn.Module, images: Tensor, labels: np.ndarray) -> dict[str, f
         for part in images.split(32)
     ]
     probabilities = torch.cat(parts).numpy()
-    found = evaluation.headline_from(evaluation.confusion(labels, probabilities))
-    return {
-        "accuracy": float(found["accuracy"]),
-        "balanced_accuracy": float(found["balanced_accuracy"]),
-        "loss": float(evaluation.log_losses(labels, probabilities).mean()),
-    }
+    return {name: float(value) for name, value in evaluation.values(labels, probabilities, where="probes").items()}

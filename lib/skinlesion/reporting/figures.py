@@ -460,7 +460,7 @@ def calibration(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float
         From :func:`skinlesion.scoring.calibration.reliability`.
     """
     figure, axes = _figure(9, 3.6, columns=2)
-    titles = ("as the network gives it", f"temperature {temperature:.2f}, fitted on validation")
+    titles = ("as the network gives it", f"temperature {temperature:.2f}, fitted on calibration")
     for axis, table, title in zip(axes, (before, after), titles, strict=True):
         filled = table[table.images > 0]
         axis.plot([0, 1], [0, 1], color=MUTED, linestyle=":")
@@ -506,6 +506,36 @@ def decision(bands: Mapping[str, pd.DataFrame], *, name: str, chosen: Mapping[st
     axes[1].set(xlabel="recall (sensitivity)", ylabel="precision")
     figure.suptitle(f"{name} against the rest: 95% bands, lesions drawn", fontsize=10)
     return Picture(figure, f"ROC and precision–recall curves of {name} against the rest with 95% bands.")
+
+
+def net_benefit(table: pd.DataFrame, *, question: str) -> Picture:
+    """Draw what acting on a probability is worth, over the threshold at which one acts, beside acting on all or none.
+
+    Parameters
+    ----------
+    table
+        From :func:`skinlesion.scoring.decisions.net_benefit`.
+    question
+        What a yes is.
+    """
+    figure, axes = _figure(8, 3.4)
+    colour = COLOURS["mel"]
+    axes[0].fill_between(table.threshold, table.low, table.high, color=colour, alpha=0.2, linewidth=0)
+    axes[0].plot(table.threshold, table.value, color=colour, label="the network, with its 95% band")
+    axes[0].plot(table.threshold, table["all"], color=INK, label="biopsy all")
+    axes[0].axhline(0, color=MUTED, linestyle=":", label="biopsy none")
+    top = max(table.high.max(), table["all"].max())
+    axes[0].set(
+        xlabel=f"probability of {question} at which one acts", ylabel="net benefit", ylim=(-0.3 * top, 1.1 * top)
+    )
+    axes[0].xaxis.set_major_formatter(PercentFormatter(1))
+    axes[0].legend(frameon=False)
+    best = (table.value > np.maximum(table["all"], 0)).mean()
+    return Picture(
+        figure,
+        f"Net benefit of acting on the probability of {question}, of acting on all and on none, over the threshold; "
+        f"the network is worth most at {best:.0%} of the thresholds.",
+    )
 
 
 def selective(curve: pd.DataFrame, referral: pd.DataFrame) -> Picture:
@@ -631,15 +661,15 @@ def curves_of_runs(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> Pictu
 
 
 def effects(table: pd.DataFrame) -> Picture:
-    """Draw the effect of single choices on four scores: mean, interval, and as ticks the lowest and the highest seed.
+    """Draw the effect of single choices on some scores: mean, interval, and as ticks the lowest and the highest seed.
 
     Parameters
     ----------
     table
         The numbers of the table ``effects`` of :func:`skinlesion.paper.claims.make`; at least one row.
     """
-    names = ("accuracy", "balanced_accuracy", "macro_auc", "loss")
-    figure, axes = _figure(9, 0.35 * table.difference.nunique() + 1.0, columns=4)
+    names = evaluation.names("effects")
+    figure, axes = _figure(9, 0.35 * table.difference.nunique() + 1.0, columns=len(names))
     for axis, name in zip(axes, names, strict=True):
         rows = table[table.score == name].set_index("difference").rename(columns={"mean": "value"})
         _forest(axis, rows, colours=[INK] * len(rows))

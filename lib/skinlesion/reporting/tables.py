@@ -13,6 +13,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from skinlesion import files
+from skinlesion.data.dataset import BENIGN
+from skinlesion.scoring import evaluation
 
 
 def frame(columns: Mapping[str, Any], *, index: Sequence[str] | None = None) -> pd.DataFrame:
@@ -42,13 +44,18 @@ def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = Tr
     return styler if index else styler.hide(axis="index")
 
 
-def with_interval(table: pd.DataFrame, *, digits: int = 3) -> pd.Series:
-    """Return ``value (low–high)`` as text for each row of a table whose first columns are these three."""
-    return pd.Series(
-        [interval(*row[:3], digits=digits) for row in table.itertuples(index=False)],
-        index=table.index,
-        dtype=object,
-    )
+def with_interval(table: pd.DataFrame, *, digits: int | None = None) -> pd.Series:
+    """Return ``value (low–high)`` as text for each row of a table whose first columns are these three.
+
+    Parameters
+    ----------
+    digits
+        After the point; absent, those of the score that the index, or its last level, names, or else three.
+    """
+    named = [evaluation.BY_NAME.get(str(name)) for name in table.index.get_level_values(-1)]
+    shown = [digits or (score.digits if score else 3) for score in named]
+    rows = zip(table.itertuples(index=False), shown, strict=True)
+    return pd.Series([interval(*row[:3], digits=each) for row, each in rows], index=table.index, dtype=object)
 
 
 def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
@@ -62,6 +69,11 @@ def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
         return f"{value:.{digits}f}"
     between = " to " if low < 0 else "–"
     return f"{value:.{digits}f} ({low:.{digits}f}{between}{high:.{digits}f})"
+
+
+def stated(headline: Mapping[str, Any], name: str) -> str:
+    """Return a score of a part of metrics.json as text; an old file may lack it."""
+    return interval(**headline[name]) if name in headline else "not measured"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -113,26 +125,38 @@ def subgroups(groups: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
     return wide.loc[order].reset_index()
 
 
-def decisions(answer: Any) -> pd.DataFrame:
-    """Return what thresholds chosen on validation give on the test part, as text.
+def decisions(chosen: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """Return what thresholds give on the test part, as text.
 
     Parameters
     ----------
-    answer
-        From :func:`skinlesion.scoring.decisions.answer`.
+    chosen
+        ``chosen`` or ``prevalences`` of :func:`skinlesion.scoring.decisions.answer`.
     """
-    chosen = answer.chosen
     names = [name for name in chosen if f"{name}_low" in chosen]
     short = {"positive_predictive_value": "PPV", "negative_predictive_value": "NPV"}
     shown = {
-        short.get(name, name): with_interval(chosen[[name, f"{name}_low", f"{name}_high"]], digits=2) for name in names
+        short.get(name, name): with_interval(chosen[[name, f"{name}_low", f"{name}_high"]], digits=digits)
+        for name in names
     }
-    return frame({"threshold": chosen.threshold, **shown})
+    return chosen[[name for name in chosen if name == "threshold"]].assign(**shown)
 
 
-def plain(answer: Any) -> dict[str, Any]:
-    """Return an answer as plain values, for JSON."""
-    return {"points": answer.points.to_dict("index"), "chosen": answer.chosen.to_dict("index")}
+def estimands(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the scores over images and over lesions with one row a way to count, as text.
+
+    Parameters
+    ----------
+    scored
+        From :func:`skinlesion.scoring.lesions.scored` or :func:`skinlesion.scoring.lesions.estimands`.
+    """
+    names = evaluation.names("summary")
+    return pd.DataFrame(
+        {
+            name: {"rows": found["images"], "lesions": found["lesions"], **with_interval(found["headline"].loc[names])}
+            for name, found in scored.items()
+        }
+    ).T
 
 
 def transfer(folder: Path, *, fingerprint: str | None = None) -> pd.DataFrame:
@@ -159,8 +183,8 @@ def transfer(folder: Path, *, fingerprint: str | None = None) -> pd.DataFrame:
             continue
         row = {"left out": split["left_out"], "images": metrics["test"]["images"]}
         for part, where in (("test", "on it"), ("validation", "on the others")):
-            for score in ("accuracy", "balanced_accuracy"):
-                row[f"{_words(score)} {where}"] = interval(**metrics[part]["headline"][score])
+            for score in evaluation.names("sources"):
+                row[f"{_words(score)} {where}"] = stated(metrics[part]["headline"], score)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -190,7 +214,7 @@ def findings(
         From :mod:`skinlesion.probing.saliency` and :mod:`skinlesion.probing.robustness`, or None where not computed.
     """
     missed, all_mel = wrong[wrong.dx == "mel"], int((cases.dx == "mel").sum())
-    benign = int(missed.predicted.isin(["nv", "bkl", "df", "vasc"]).sum())
+    benign = int(missed.predicted.isin(BENIGN).sum())
     said = [
         f"**Melanoma.** {len(missed)} of {all_mel} melanoma images are missed, {benign} of them called benign; the "
         f"most frequent name for them is {missed.predicted.mode().iloc[0] if len(missed) else 'none'}."
@@ -241,24 +265,10 @@ def _group(row: pd.Series) -> str:
     return f"{_words(row.column)} **{row.group}** ({interval(row.value, row.low, row.high)}, {row.counted:,.0f} images)"
 
 
-HEADINGS = {
-    "auc": "AUC",
-    "brier": "Brier score",
-    "ece_adaptive": "ECE, equally full bins",
-    "ece_fixed": "ECE, equally wide bins",
-    "f1": "F1",
-    "loss": "loss (nats)",
-    "macro_auc": "macro AUC",
-    "macro_f1": "macro F1",
-    "mcc": "MCC",
-    "weighted_f1": "weighted F1",
-}
-"""How a table names a score where its words alone would not do."""
-
-
 def heading(name: str) -> str:
     """Return how a table names a score or a column."""
-    return HEADINGS.get(name, _words(name))
+    score = evaluation.BY_NAME.get(name)
+    return score.heading if score and score.heading else _words(name)
 
 
 def _words(name: str) -> str:
@@ -274,6 +284,7 @@ def results(folder: Path) -> str:
         ``reports/``; a run counts if it has a manifest, metrics and the page that shows them.
     """
     rows = []
+    summary = evaluation.names("summary")
     for run in sorted(folder.glob("*/seed-*")):
         if not all((run / name).is_file() for name in ("manifest.json", "metrics.json", "04_evaluation.html")):
             continue
@@ -281,26 +292,20 @@ def results(folder: Path) -> str:
         if manifest["data"]["synthetic"] or manifest["parameters"]["split_by"] == "source":
             continue
         test, chosen = metrics["test"], manifest["parameters"]
-        scores = [
-            interval(**test["headline"][score]) for score in ("accuracy", "balanced_accuracy", "macro_f1", "loss")
-        ]
+        scores = [stated(test["headline"], score) for score in summary]
         what = (
             f"{chosen['image_size']}×{chosen['image_size']}, {chosen['epochs']} epochs, split by {chosen['split_by']}"
         )
         majority = f"{metrics['test_majority_accuracy']:.3f}"
-        melanoma = metrics["test_per_class"]["mel"]["recall"]
-        scores.append(interval(melanoma["value"], melanoma["low"], melanoma["high"]))
         link = f"[{run.parent.name}, seed {chosen['seed']}](reports/{run.parent.name}/{run.name}/metrics.json)"
         size = f"{test['images']:,} images of {test['lesions']:,} lesions"
         where = " and ".join(dict.fromkeys(sitting["environment"]["hardware"] for sitting in manifest["sittings"]))
         trained = f"{manifest['training_seconds'] / 60:.1f} min on {where}"
         rows.append(" | ".join([link, what, size, *scores, majority, trained]))
         leak = json.loads((run / "preprocessing.json").read_text())["leakage"]["image"]
-    head = (
-        "run | setting | test part | accuracy | balanced accuracy | macro F1 | loss | melanoma recall "
-        "| accuracy of always naming the largest class | training\n"
-        "--- | --- | --- | --- | --- | --- | --- | --- | --- | ---\n"
-    )
+    columns = ["run", "setting", "test part", *map(heading, summary)]
+    columns += ["accuracy of always naming the largest class", "training"]
+    head = " | ".join(columns) + "\n" + " | ".join(["---"] * len(columns)) + "\n"
     if not rows:
         return "No run on real data is here yet."
     leaked = (
@@ -366,8 +371,10 @@ def paper_table(folder: Path, *, name: str, only: str = "", without: Sequence[st
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "claims": partial(paper_table, name="claims"),
     "results": results,
-    "leak": partial(paper_table, name="leak", only="injected − clean", without=("arm", "macro F1", "melanoma recall")),
-    "effects": partial(paper_table, name="effects", without=("images", "macro AUC", "melanoma recall")),
+    "leak": partial(
+        paper_table, name="leak", only="injected − clean", without=("arm", "macro F1", "melanoma sensitivity")
+    ),
+    "effects": partial(paper_table, name="effects", without=("images", "macro AUC", "melanoma sensitivity")),
     "sources": sources,
     "speeds": speeds,
 }

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-
-from skinlesion.scoring.evaluation import Bootstrap, interval, log_losses
+from sklearn import metrics
 
 BINS = 15
 """Bins of confidence, as in Guo et al., "On Calibration of Modern Neural Networks" (2017)."""
@@ -52,17 +51,19 @@ def reliability(
     )
 
 
-def expected_calibration_error(
-    labels: np.ndarray, probabilities: np.ndarray, *, adaptive: bool = False, bins: int = BINS
-) -> float:
-    """Return the mean distance between confidence and accuracy over the bins, weighted by their images.
+def gaps(labels: np.ndarray, probabilities: np.ndarray, *, adaptive: bool = False, bins: int = BINS) -> np.ndarray:
+    """Return by how much each image raises the gap between accuracy and confidence in its bin: shape (N, bins).
 
-    With equally wide bins it is that of Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian
-    Binning" (2015); with equally full ones its adaptive form (Nixon et al., "Measuring Calibration in Deep
-    Learning", 2019).
+    The absolute sums of these over images, added up and divided by the number of images, are the expected calibration
+    error: the mean distance between confidence and accuracy over the bins, weighted by their images. With equally wide
+    bins it is that of Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (2015); with
+    equally full ones its adaptive form (Nixon et al., "Measuring Calibration in Deep Learning", 2019). It is biased
+    upwards in small samples, and more so in draws from them: its interval begins above the truth when the model is well
+    calibrated.
     """
-    table = reliability(labels, probabilities, adaptive=adaptive, bins=bins).query("images > 0")
-    return float(np.average((table.accuracy - table.confidence).abs(), weights=table.images))
+    confidence, hit = probabilities.max(1), probabilities.argmax(1) == labels
+    ends = edges(confidence, adaptive=adaptive, bins=bins)
+    return np.eye(len(ends) - 1)[_place(confidence, ends)] * (hit - confidence)[:, None]
 
 
 def brier_scores(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -76,11 +77,12 @@ def brier_scores(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the temperature that minimises the loss, between 0.05 and 20; above one, the model was too sure.
 
-    It is fitted on validation. Source: Guo et al. (2017), 4.2.
+    It is fitted on the calibration part. Source: Guo et al. (2017), 4.2.
     """
 
     def loss(log_temperature: float) -> float:
-        return float(log_losses(labels, with_temperature(probabilities, np.exp(log_temperature))).mean())
+        scaled = with_temperature(probabilities, np.exp(log_temperature))
+        return metrics.log_loss(labels, scaled, labels=range(probabilities.shape[1]))
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
@@ -90,40 +92,6 @@ def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarra
     logits = np.log(np.maximum(probabilities, np.finfo(float).tiny)) / temperature
     scaled = np.exp(logits - logits.max(1, keepdims=True))
     return scaled / scaled.sum(1, keepdims=True)
-
-
-def scores(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Return calibration error (fixed and adaptive bins), Brier score and loss, with 95% intervals.
-
-    Calibration errors are biased upwards in small samples, and more so in draws from them: their intervals
-    begin above the truth when the model is well calibrated.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows ece_fixed, ece_adaptive, brier, loss; columns value, low, high.
-    """
-    brier, losses = brier_scores(labels, probabilities), log_losses(labels, probabilities)
-    sums = bootstrap.total(np.column_stack([brier, losses, np.ones(len(labels))]))
-    drawn = {"brier": sums[:, 0] / sums[:, 2], "loss": sums[:, 1] / sums[:, 2]}
-    value = {"brier": brier.mean(), "loss": losses.mean()}
-    for name, adaptive in (("ece_fixed", False), ("ece_adaptive", True)):
-        value[name] = expected_calibration_error(labels, probabilities, adaptive=adaptive)
-        drawn[name] = _drawn_errors(labels, probabilities, bootstrap, adaptive=adaptive)
-    rows = {name: [value[name], *interval(drawn[name])] for name in ROWS}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-
-
-ROWS = ("ece_fixed", "ece_adaptive", "brier", "loss")
-
-
-def _drawn_errors(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap, *, adaptive: bool) -> np.ndarray:
-    """Return each draw's calibration error in the bins of the sample: shape (draws,)."""
-    confidence, hit = probabilities.max(1), probabilities.argmax(1) == labels
-    ends = edges(confidence, adaptive=adaptive)
-    member = np.eye(len(ends) - 1)[_place(confidence, ends)]
-    gap = bootstrap.total(member * (hit - confidence)[:, None])
-    return np.abs(gap).sum(1) / bootstrap.total(np.ones((len(labels), 1)))[:, 0]
 
 
 def _place(confidence: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, *, draws: int, seed: int) 
     labels, one, lesions = predictions.part(first, "test")
     _, other, _ = predictions.part(second, "test")
     bootstrap = Bootstrap.draw(lesions, draws=draws, seed=seed)
-    drawn = [evaluation.drawn_headline(labels, each, bootstrap) for each in (one, other)]
+    drawn = [evaluation.values(labels, each, bootstrap) for each in (one, other)]
     table = pd.DataFrame(
         {name: evaluation.headline(labels, each).value for name, each in (("first", one), ("second", other))}
     )

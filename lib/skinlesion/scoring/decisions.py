@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,15 @@ QUESTIONS: dict[str, tuple[str, ...]] = {"melanoma": ("mel",), "malignant": MALI
 """Yes-or-no questions and the diagnoses that are a yes."""
 
 LEVELS = (0.9, 0.95)
+
+RULE = "90% sensitivity on calibration"
+"""By which the threshold is chosen that figures and sentences speak of."""
+
+PREVALENCES = (0.01, 0.05, 0.2)
+"""Shares of a yes for which predictive values are stated: how frequent it is among these images is no clinic's."""
+
+THRESHOLDS = tuple(np.arange(1, 51) / 100)
+"""Probabilities at which somebody may act: 1% to 50%."""
 
 
 class DecisionError(ValueError):
@@ -96,7 +104,7 @@ def choose_threshold(
 ) -> float:
     """Return the threshold that reaches a sensitivity (the highest one), or a specificity (the lowest one).
 
-    It is to be chosen on validation and used on the test part.
+    It is to be chosen on the calibration part and used on the test part.
 
     Raises
     ------
@@ -111,8 +119,16 @@ def choose_threshold(
     return float(thresholds[np.flatnonzero(found_specificity >= (specificity or 0) - 1e-12)[-1]])
 
 
-def at_threshold(truth: np.ndarray, score: np.ndarray, threshold: float, bootstrap: Bootstrap) -> pd.DataFrame:
+def at_threshold(
+    truth: np.ndarray, score: np.ndarray, threshold: float, bootstrap: Bootstrap, *, prevalence: float | None = None
+) -> pd.DataFrame:
     """Return sensitivity, specificity and both predictive values at a threshold, with 95% intervals.
+
+    Parameters
+    ----------
+    prevalence
+        Where a yes is as frequent as this, at the same sensitivity and specificity (Bayes' rule; D. G. Altman,
+        J. M. Bland, "Diagnostic tests 2: predictive values", BMJ 309, 102 (1994)); absent, as frequent as here.
 
     Returns
     -------
@@ -123,7 +139,7 @@ def at_threshold(truth: np.ndarray, score: np.ndarray, threshold: float, bootstr
     called = score >= threshold
     cells = np.column_stack([truth & called, truth & ~called, ~truth & called, ~truth & ~called]).astype(float)
     rows = {}
-    whole, drawn = cells.sum(0)[None], bootstrap.total(cells)
+    whole, drawn = (_with_prevalence(table, prevalence) for table in (cells.sum(0)[None], bootstrap.total(cells)))
     for name, hit, miss in (
         ("sensitivity", 0, 1),
         ("specificity", 3, 2),
@@ -214,56 +230,81 @@ def referral(
     return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """How well a yes-or-no question is answered on the test part.
+def net_benefit(
+    truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap, *, thresholds: Sequence[float] = THRESHOLDS
+) -> pd.DataFrame:
+    """Return what acting on the score is worth, in true positives an image, beside acting on all and on none.
 
-    Attributes
-    ----------
-    points
-        From :func:`operating_points`.
-    chosen
-        One row a rule, such as ``90% sensitivity on validation``: the threshold chosen there, and what it gives on
-        the test part, from :func:`at_threshold`, in the columns ``<score>``, ``<score>_low`` and ``<score>_high``.
-    bands
-        From :func:`bands`.
-    """
+    Who acts at a probability of ``t`` holds a missed yes to be ``(1 - t) / t`` times as bad as a needless act: the net
+    benefit is the share of true positives less ``t / (1 - t)`` times that of false ones. Acting on none is worth zero.
 
-    points: pd.DataFrame
-    chosen: pd.DataFrame
-    bands: dict[str, pd.DataFrame]
-
-
-def answer(
-    validation: tuple[np.ndarray, np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray, np.ndarray],
-    yes: Sequence[str],
-    bootstrap: Bootstrap,
-) -> Answer:
-    """Ask a yes-or-no question: choose thresholds on validation, score them on the test part.
+    Source: A. J. Vickers, E. B. Elkin, "Decision curve analysis", Med. Decis. Making 26, 565 (2006).
 
     Parameters
     ----------
-    validation, test
+    score
+        Probability of a yes, which should be calibrated.
+
+    Returns
+    -------
+    pandas.DataFrame
+        threshold, value, low, high, all (acting on all), gain (over acting on all or on none, whichever is better),
+        gain_low, gain_high; 95% percentile intervals.
+    """
+    at = np.array(thresholds)
+    acting = np.where(truth[:, None], 1, -at / (1 - at))
+    worth = np.hstack([acting * (score[:, None] >= at), acting])
+    value, everyone = np.split(worth.mean(0), 2)
+    drawn, drawn_all = np.split(bootstrap.total(worth) / bootstrap.total(np.ones((len(truth), 1))), 2, axis=1)
+    table = pd.DataFrame({"threshold": at, "value": value, "low": 0.0, "high": 0.0, "all": everyone})
+    table["gain"] = value - np.maximum(everyone, 0)
+    table[["low", "high"]] = np.percentile(drawn, [2.5, 97.5], axis=0).T
+    table[["gain_low", "gain_high"]] = np.percentile(drawn - np.maximum(drawn_all, 0), [2.5, 97.5], axis=0).T
+    return table
+
+
+def answer(
+    calibration: tuple[np.ndarray, np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray, np.ndarray],
+    yes: Sequence[str],
+    bootstrap: Bootstrap,
+) -> dict[str, pd.DataFrame]:
+    """Ask a yes-or-no question: choose thresholds on the calibration part, score them on the test part.
+
+    Parameters
+    ----------
+    calibration, test
         From :func:`skinlesion.scoring.predictions.part`.
     yes
         The diagnoses that are a yes.
     bootstrap
         Of the test part's lesions.
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+        ``points``, from :func:`operating_points`; ``chosen``, one row a rule, such as :data:`RULE`: the threshold
+        chosen on the calibration part, and what it gives on the test part, from :func:`at_threshold`; ``prevalences``,
+        one row each of :data:`PREVALENCES`: what the threshold of :data:`RULE` would give there. The last two have the
+        columns ``<score>``, ``<score>_low`` and ``<score>_high``.
     """
-    chooser, scored = (question(labels, probabilities, yes) for labels, probabilities, _ in (validation, test))
+    chooser, scored = (question(labels, probabilities, yes) for labels, probabilities, _ in (calibration, test))
     rows = {}
     for score in ("sensitivity", "specificity"):
         for level in LEVELS:
             sought = (level, None) if score == "sensitivity" else (None, level)
             threshold = choose_threshold(*chooser, sensitivity=sought[0], specificity=sought[1])
             found = at_threshold(*scored, threshold, bootstrap)
-            row = {"threshold": threshold}
-            for name, values in found.iterrows():
-                row |= {str(name): values.value, f"{name}_low": values.low, f"{name}_high": values.high}
-            rows[f"{level:.0%} {score} on validation"] = row
-    chosen = pd.DataFrame.from_dict(rows, orient="index")
-    return Answer(operating_points(*scored, bootstrap), chosen, bands(*scored, bootstrap))
+            rows[f"{level:.0%} {score} on calibration"] = {"threshold": threshold, **_in_a_row(found)}
+    elsewhere = {}
+    for share in PREVALENCES:
+        found = at_threshold(*scored, rows[RULE]["threshold"], bootstrap, prevalence=share)
+        elsewhere[f"{share:.0%}"] = _in_a_row(found.loc[["positive_predictive_value", "negative_predictive_value"]])
+    return {
+        "points": operating_points(*scored, bootstrap),
+        "chosen": pd.DataFrame.from_dict(rows, orient="index"),
+        "prevalences": pd.DataFrame.from_dict(elsewhere, orient="index"),
+    }
 
 
 def _weights_by_score(
@@ -297,6 +338,23 @@ def _best(asked: np.ndarray, given: np.ndarray, level: float) -> np.ndarray:
     """Return the best of one rate over the thresholds at which the other reaches a level."""
     best = np.where(given >= level - 1e-12, asked, 0).max(-1)
     return np.where(np.isnan(asked).any(-1) | np.isnan(given).any(-1), np.nan, best)
+
+
+def _with_prevalence(cells: np.ndarray, prevalence: float | None) -> np.ndarray:
+    """Return cells (draws, 4), of which the first two are of a yes, with this share in these two."""
+    if prevalence is None:
+        return cells
+    with np.errstate(invalid="ignore"):  # a draw may have no yes
+        yes, no = (side / side.sum(1, keepdims=True) for side in (cells[:, :2], cells[:, 2:]))
+    return np.hstack([prevalence * yes, (1 - prevalence) * no])
+
+
+def _in_a_row(table: pd.DataFrame) -> dict[str, float]:
+    """Return value, low and high of each score as ``<score>``, ``<score>_low`` and ``<score>_high``."""
+    row: dict[str, float] = {}
+    for name, found in table.iterrows():
+        row |= {str(name): found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row
 
 
 def _share(hit: np.ndarray, miss: np.ndarray) -> np.ndarray:

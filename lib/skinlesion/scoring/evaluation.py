@@ -1,12 +1,14 @@
 """Scores from probabilities, with bootstrap intervals that resample lesions, not images.
 
-Everything here is computed from labels, probabilities and lesion groups; no image, no network.
+Everything here is computed from labels, probabilities and lesion groups; no image, no network. :data:`SCORES` is the
+one list of scores: a score that is added there is computed, shown and verified wherever its entry says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +16,8 @@ import pandas as pd
 from scipy import sparse
 from sklearn import metrics
 
-from skinlesion.data.dataset import DX
+from skinlesion.data.dataset import BENIGN, DX, MALIGNANT
+from skinlesion.scoring import calibration
 
 BLOCK = 250
 """Draws that are scored at a time."""
@@ -28,69 +31,6 @@ def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return each image's cross-entropy in nats, shape (N,); as scikit-learn, a probability is at least 2.2e-16."""
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).eps))
-
-
-def headline_from(confusions: np.ndarray, sample: np.ndarray | bool = False) -> dict[str, np.ndarray]:
-    """Return the scores that need nothing but the predicted classes, of one or many confusion matrices.
-
-    Balanced accuracy and macro F1 are means over the classes that occur: for balanced accuracy those
-    with a true image, for macro F1 those with a true or predicted one, as scikit-learn has it; :class:`Bootstrap` says
-    what a draw leaves out. Cohen's kappa (J. Cohen, Educ. Psychol. Meas. 20, 37 (1960)) is NaN where chance alone would
-    agree always; Matthews' correlation (J. Gorodkin, Comput. Biol. Chem. 28, 367 (2004)) is then zero.
-
-    Parameters
-    ----------
-    confusions
-        Counts or weights, shape (..., 7, 7).
-    sample
-        If these are draws: which classes have a true image in what they are drawn from, bool of shape (7,).
-
-    Returns
-    -------
-    dict of numpy.ndarray
-        accuracy, balanced_accuracy, macro_f1, weighted_f1, kappa, mcc: each of shape (...).
-    """
-    scores = per_class_from(confusions)
-    support, predicted = confusions.sum(-1), confusions.sum(-2)
-    called = (support == 0) & (predicted > 0) & np.logical_not(sample)
-    total = support.sum(-1)
-    hit = np.trace(confusions, axis1=-2, axis2=-1)
-    chance = (support * predicted).sum(-1)
-    spread = np.sqrt((total**2 - (predicted**2).sum(-1)) * (total**2 - (support**2).sum(-1)).astype(float))
-    beyond = (total**2 - chance).astype(float)
-    return {
-        "accuracy": hit / total,
-        "balanced_accuracy": _nanmean(scores["recall"]),
-        "macro_f1": _nanmean(np.where(called, 0, scores["f1"])),
-        "weighted_f1": np.nansum(support * scores["f1"], axis=-1) / total,
-        "kappa": np.divide(hit * total - chance, beyond, out=np.full(np.shape(beyond), np.nan), where=beyond > 0),
-        "mcc": _ratio(hit * total - chance, spread),
-    }
-
-
-def per_class_from(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall, specificity and F1 per class; a ratio without a denominator is zero.
-
-    Parameters
-    ----------
-    confusions
-        Counts or weights, shape (..., 7, 7).
-
-    Returns
-    -------
-    dict of numpy.ndarray
-        Each of shape (..., 7); NaN for a class without a true image.
-    """
-    hit = np.diagonal(confusions, axis1=-2, axis2=-1)
-    true, predicted = confusions.sum(-1), confusions.sum(-2)
-    others = confusions.sum((-2, -1))[..., None] - true
-    scores = {
-        "precision": _ratio(hit, predicted),
-        "recall": _ratio(hit, true),
-        "specificity": _ratio(others - (predicted - hit), others),
-        "f1": _ratio(2 * hit, true + predicted),
-    }
-    return {name: np.where(true > 0, values, np.nan) for name, values in scores.items()}
 
 
 def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> np.ndarray:
@@ -229,30 +169,283 @@ class Bootstrap:
         return self.total(cells).reshape(-1, len(DX), len(DX))
 
 
-def headline(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
-    """Return the scores of a part, with 95% percentile intervals where a bootstrap is given.
+@dataclass(frozen=True)
+class Sample:
+    """Images that are to be scored, as they are or in draws of their lesions; every ingredient is computed once.
+
+    Attributes
+    ----------
+    labels, probabilities
+        Shapes (N,) and (N, 7).
+    bootstrap
+        Draws of these images' lesions; absent, each image counts once. Every result has a first axis of draws with it,
+        and none without.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    bootstrap: Bootstrap | None = None
+
+    @cached_property
+    def confusions(self) -> np.ndarray:
+        """Confusion matrices (..., 7, 7): rows the true class, columns the predicted."""
+        if self.bootstrap is None:
+            return confusion(self.labels, self.probabilities)
+        return self.bootstrap.confusions(self.labels, self.probabilities)
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Which classes have a true image, drawn or not: bool of shape (7,)."""
+        return np.isin(np.arange(len(DX)), self.labels)
+
+    @cached_property
+    def rankings(self) -> dict[str, np.ndarray]:
+        """What every threshold of each class's probability gives: auc and average_precision, (..., 7) each."""
+        found = _rankings(self.labels, self.probabilities, self.bootstrap or Bootstrap.once(len(self.labels)))
+        return {name: values[0] for name, values in found.items()} if self.bootstrap is None else found
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean over images of values (N, k): shape (..., k)."""
+        if self.bootstrap is None:
+            return values.mean(0)
+        return self.bootstrap.total(values) / self.bootstrap.total(np.ones((len(values), 1)))
+
+    def of_class(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """Return a ratio of each class, (..., 7): zero without a denominator, NaN where the class has no true image."""
+        return np.where(self.confusions.sum(-1) > 0, _ratio(part, whole), np.nan)
+
+
+def precision(sample: Sample) -> np.ndarray:
+    """Return the share of the images called each class that are of it, (..., 7)."""
+    return sample.of_class(_hit(sample), sample.confusions.sum(-2))
+
+
+def recall(sample: Sample) -> np.ndarray:
+    """Return the share of the images of each class that are called it, (..., 7)."""
+    return sample.of_class(_hit(sample), sample.confusions.sum(-1))
+
+
+def specificity(sample: Sample) -> np.ndarray:
+    """Return the share of all other images that are not called each class, (..., 7)."""
+    others = _total(sample)[..., None] - sample.confusions.sum(-1)
+    return sample.of_class(others - (sample.confusions.sum(-2) - _hit(sample)), others)
+
+
+def f1(sample: Sample) -> np.ndarray:
+    """Return the harmonic mean of precision and recall of each class, (..., 7)."""
+    return sample.of_class(2 * _hit(sample), sample.confusions.sum(-1) + sample.confusions.sum(-2))
+
+
+def accuracy(sample: Sample) -> np.ndarray:
+    """Return the share of the images that are called what they are."""
+    return _hit(sample).sum(-1) / _total(sample)
+
+
+def balanced_accuracy(sample: Sample) -> np.ndarray:
+    """Return the mean recall of the classes that have a true image, as scikit-learn."""
+    return _nanmean(recall(sample))
+
+
+def macro_f1(sample: Sample) -> np.ndarray:
+    """Return the mean F1 of the classes that have a true or a predicted image, as scikit-learn."""
+    called = (sample.confusions.sum(-1) == 0) & (sample.confusions.sum(-2) > 0) & ~sample.classes
+    return _nanmean(np.where(called, 0, f1(sample)))
+
+
+def weighted_f1(sample: Sample) -> np.ndarray:
+    """Return the mean F1 of the classes, weighted by their true images."""
+    return np.nansum(sample.confusions.sum(-1) * f1(sample), axis=-1) / _total(sample)
+
+
+def kappa(sample: Sample) -> np.ndarray:
+    """Return Cohen's kappa, NaN where chance alone would agree always.
+
+    Source: J. Cohen, Educ. Psychol. Meas. 20, 37 (1960).
+    """
+    total, chance = _total(sample), (sample.confusions.sum(-1) * sample.confusions.sum(-2)).sum(-1)
+    return _share(_hit(sample).sum(-1) * total - chance, total**2 - chance)
+
+
+def mcc(sample: Sample) -> np.ndarray:
+    """Return Matthews' correlation, zero where all images are of one class or called one.
+
+    Source: J. Gorodkin, Comput. Biol. Chem. 28, 367 (2004).
+    """
+    total, true, predicted = _total(sample), sample.confusions.sum(-1), sample.confusions.sum(-2)
+    spread = np.sqrt((total**2 - (predicted**2).sum(-1)) * (total**2 - (true**2).sum(-1)).astype(float))
+    return _ratio(_hit(sample).sum(-1) * total - (true * predicted).sum(-1), spread)
+
+
+def sensitivity(sample: Sample, yes: tuple[str, ...]) -> np.ndarray:
+    """Return the share of the images of some diagnoses that are called one of them, NaN without any such image."""
+    places = [DX.index(dx) for dx in yes]
+    true = sample.confusions[..., places, :]
+    return _share(true[..., places].sum((-2, -1)), true.sum((-2, -1)))
+
+
+def auc(sample: Sample) -> np.ndarray:
+    """Return the area under the ROC curve of each class against the rest, (..., 7)."""
+    return sample.rankings["auc"]
+
+
+def precisions(sample: Sample) -> np.ndarray:
+    """Return the average precision of each class against the rest, (..., 7)."""
+    return sample.rankings["average_precision"]
+
+
+def calibration_error(sample: Sample, *, adaptive: bool = False, bins: int = calibration.BINS) -> np.ndarray:
+    """Return the expected calibration error in the bins of the sample (:func:`skinlesion.scoring.calibration.gaps`)."""
+    gaps = calibration.gaps(sample.labels, sample.probabilities, adaptive=adaptive, bins=bins)
+    return np.abs(sample.mean(gaps)).sum(-1)
+
+
+def brier(sample: Sample) -> np.ndarray:
+    """Return the mean Brier score."""
+    return sample.mean(calibration.brier_scores(sample.labels, sample.probabilities)[:, None])[..., 0]
+
+
+def loss(sample: Sample) -> np.ndarray:
+    """Return the mean cross-entropy, in nats."""
+    return sample.mean(log_losses(sample.labels, sample.probabilities)[:, None])[..., 0]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score, and all that is said of it.
+
+    Attributes
+    ----------
+    name
+        In files and columns.
+    of
+        Computes it of a sample: shape (...), or (..., 7) for a score of each class.
+    shown
+        In which of :data:`PLACES`.
+    heading
+        How a reader knows it, where that is not its name in words.
+    lower_is_better
+        Which way is better.
+    digits
+        After the point.
+    over
+        The diagnoses whose images it is over.
+    """
+
+    name: str
+    of: Callable[[Sample], np.ndarray]
+    shown: tuple[str, ...]
+    heading: str = ""
+    lower_is_better: bool = False
+    digits: int = 3
+    over: tuple[str, ...] = DX
+
+
+PLACES = {
+    "headline": "metrics.json and notebook 04, of every part",
+    "calibration": "metrics.json and notebook 04, before and after temperature scaling",
+    "class": "metrics.json and notebook 04, of every diagnosis",
+    "subgroups": "errors.json, of every subgroup",
+    "groups": "the table of subgroups in notebook 05",
+    "paper": "the paper's tables, the model card, and a run that is made again",
+    "paper class": "the tables of diagnoses in the paper and the model card",
+    "card": "the table of subgroups in the model card",
+    "summary": "the README's table of runs, the index of the reports, and lesions beside images in notebook 04",
+    "sources": "the table of the sources left out",
+    "effects": "the figure of effects",
+    "probes": "errors.json, of changed images",
+}
+"""Where scores are shown."""
+
+_MOST = ("headline", "subgroups", "groups", "paper", "summary", "sources", "effects", "probes")
+
+SCORES = (
+    Score("accuracy", accuracy, (*_MOST, "card")),
+    Score("balanced_accuracy", balanced_accuracy, _MOST),
+    Score("macro_f1", macro_f1, ("headline", "subgroups", "paper", "summary"), "macro F1"),
+    Score("weighted_f1", weighted_f1, ("headline",), "weighted F1"),
+    Score("kappa", kappa, ("headline",)),
+    Score("mcc", mcc, ("headline",), "MCC"),
+    Score("macro_auc", lambda sample: _nanmean(auc(sample)), ("headline", "paper", "effects"), "macro AUC"),
+    Score("macro_average_precision", lambda sample: _nanmean(precisions(sample)), ("headline",)),
+    Score(
+        "melanoma_sensitivity",
+        partial(sensitivity, yes=("mel",)),
+        ("headline", "subgroups", "groups", "paper", "summary", "card"),
+        over=("mel",),
+    ),
+    Score(
+        "malignant_sensitivity",
+        partial(sensitivity, yes=MALIGNANT),
+        ("headline", "subgroups", "groups"),
+        over=MALIGNANT,
+    ),
+    Score("malignant_specificity", partial(sensitivity, yes=BENIGN), ("headline", "subgroups", "groups"), over=BENIGN),
+    Score(
+        "ece_fixed",
+        partial(calibration_error, adaptive=False),
+        ("calibration",),
+        "ECE, equally wide bins",
+        lower_is_better=True,
+    ),
+    Score(
+        "ece_adaptive",
+        partial(calibration_error, adaptive=True),
+        ("calibration",),
+        "ECE, equally full bins",
+        lower_is_better=True,
+    ),
+    Score("brier", brier, ("calibration",), "Brier score", lower_is_better=True),
+    Score(
+        "loss",
+        loss,
+        ("headline", "calibration", "subgroups", "paper", "summary", "effects", "probes"),
+        "loss (nats)",
+        lower_is_better=True,
+    ),
+    Score("recall", recall, ("class", "paper class"), digits=2),
+    Score("precision", precision, ("class", "paper class"), digits=2),
+    Score("specificity", specificity, ("class",), digits=2),
+    Score("f1", f1, ("class", "paper class"), "F1", digits=2),
+    Score("auc", auc, ("class", "paper class"), "AUC", digits=2),
+    Score("average_precision", precisions, ("class",), digits=2),
+)
+"""Every score, in the order of every table. Malignant sensitivity and specificity: a malignant image called malignant,
+a benign one called benign, whichever of the diagnoses of that kind it is called."""
+
+BY_NAME = {score.name: score for score in SCORES}
+
+
+def names(where: str) -> list[str]:
+    """Return the names of the scores that one of :data:`PLACES` shows, in their order."""
+    return [score.name for score in SCORES if where in score.shown]
+
+
+def values(
+    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None, *, where: str = "headline"
+) -> dict[str, np.ndarray]:
+    """Return the scores that one of :data:`PLACES` shows: as measured, or with a bootstrap in every draw.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        By name: a number, or with a bootstrap (draws,); a score of each class has a last axis of 7 more.
+    """
+    sample = Sample(labels, probabilities, bootstrap)
+    return {name: BY_NAME[name].of(sample) for name in names(where)}
+
+
+def headline(
+    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None, *, where: str = "headline"
+) -> pd.DataFrame:
+    """Return the scores that one of :data:`PLACES` shows, with 95% percentile intervals where a bootstrap is given.
 
     Returns
     -------
     pandas.DataFrame
-        Rows accuracy, balanced_accuracy, macro_f1, weighted_f1, kappa, mcc, macro_auc and
-        macro_average_precision (one class against the rest, mean over the classes that occur) and loss (mean
-        cross-entropy, nats); columns value, low, high.
+        One row a score; columns value, low, high.
     """
-    value = drawn_headline(labels, probabilities, Bootstrap.once(len(labels)))
-    drawn = {} if bootstrap is None else drawn_headline(labels, probabilities, bootstrap)
-    return _with_intervals({name: values[0] for name, values in value.items()}, drawn)
-
-
-def drawn_headline(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    """Return the scores of :func:`headline` in every draw, each of shape (draws,)."""
-    drawn = headline_from(bootstrap.confusions(labels, probabilities), np.isin(np.arange(len(DX)), labels))
-    rankings = _rankings(labels, probabilities, bootstrap)
-    drawn["macro_auc"] = _nanmean(rankings["auc"])
-    drawn["macro_average_precision"] = _nanmean(rankings["average_precision"])
-    sums = bootstrap.total(np.column_stack([log_losses(labels, probabilities), np.ones(len(labels))]))
-    drawn["loss"] = sums[:, 0] / sums[:, 1]
-    return drawn
+    drawn = {} if bootstrap is None else values(labels, probabilities, bootstrap, where=where)
+    return _with_intervals(values(labels, probabilities, where=where), drawn)
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
@@ -261,24 +454,19 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstra
     Returns
     -------
     pandas.DataFrame
-        Index (dx, score), the scores being precision, recall, specificity, f1, auc and average_precision; columns
-        value, low, high, support (true images of the class). A class without a true image has no value.
+        Index (dx, score); columns value, low, high, support (true images of the class). A class without a true image
+        has no value.
     """
-    value = drawn_per_class(labels, probabilities, Bootstrap.once(len(labels)))
-    drawn = {} if bootstrap is None else drawn_per_class(labels, probabilities, bootstrap)
+    value = values(labels, probabilities, where="class")
+    drawn = {} if bootstrap is None else values(labels, probabilities, bootstrap, where="class")
     tables = []
     for k in range(len(DX)):
         table = _with_intervals(
-            {name: values[0, k] for name, values in value.items()},
-            {name: values[:, k] for name, values in drawn.items()},
+            {name: found[k] for name, found in value.items()},
+            {name: found[:, k] for name, found in drawn.items()},
         )
         tables.append(table.assign(support=(labels == k).sum()))
     return pd.concat(tables, keys=DX, names=["dx", "score"])
-
-
-def drawn_per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    """Return the scores of :func:`per_class` in every draw, each of shape (draws, 7)."""
-    return per_class_from(bootstrap.confusions(labels, probabilities)) | _rankings(labels, probabilities, bootstrap)
 
 
 def roc(labels: np.ndarray, probabilities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -353,17 +541,28 @@ def confused_pairs(wrong: pd.DataFrame, support: pd.Series) -> pd.DataFrame:
     return table.sort_values(["images", "fraction"], ascending=False, ignore_index=True)
 
 
+def _hit(sample: Sample) -> np.ndarray:
+    return np.diagonal(sample.confusions, axis1=-2, axis2=-1)
+
+
+def _total(sample: Sample) -> np.ndarray:
+    return sample.confusions.sum((-2, -1))
+
+
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     shape = np.broadcast(numerator, denominator).shape
     return np.divide(numerator, denominator, out=np.zeros(shape), where=denominator > 0)
 
 
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return a ratio, NaN without a denominator."""
+    shape = np.broadcast(part, whole).shape
+    return np.divide(part, whole, out=np.full(shape, np.nan), where=whole > 0)
+
+
 def _nanmean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of the values that are numbers; NaN where none is."""
-    known = ~np.isnan(values)
-    count = known.sum(-1)
-    total = np.where(known, values, 0).sum(-1)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    """Return the mean over the last axis of the values that are numbers; NaN where none is."""
+    return _share(np.nansum(values, axis=-1), (~np.isnan(values)).sum(-1))
 
 
 def _with_intervals(value: dict[str, np.ndarray], drawn: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -56,10 +56,3 @@ def part(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.nda
         raise PredictionsError(f"predictions have no {name} image")
     labels = rows.dx.map(DX.index).to_numpy(dtype=np.int64)
     return labels, rows[COLUMNS].to_numpy(), rows.lesion_group.to_numpy()
-
-
-def votes(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a lesion group and part, in the order of their first images: the mean of their probabilities."""
-    first = dict.fromkeys(["image_id", "lesion_id", "dx"], "first")
-    mean = dict.fromkeys(COLUMNS, "mean")
-    return table.groupby(["lesion_group", "part"], sort=False, as_index=False).agg(first | mean)

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -112,24 +113,17 @@ class Scores:
 
 
 def headline(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> Scores:
-    """Return the scores of :func:`skinlesion.scoring.evaluation.headline`, and melanoma_recall, for every seed."""
-
-    def scored(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-        recall = evaluation.per_class_from(bootstrap.confusions(labels, probabilities))["recall"]
-        found = evaluation.drawn_headline(labels, probabilities, bootstrap)
-        return found | {"melanoma_recall": recall[:, DX.index("mel")]}
-
-    return _over(tables, part, draws, scored)
+    """Return the scores of :func:`skinlesion.scoring.evaluation.headline` for every seed."""
+    return _over(tables, part, draws, evaluation.values)
 
 
 def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> dict[str, Scores]:
-    """Return precision, recall, F1 and area under the ROC curve of each class for every seed."""
-    names = ("precision", "recall", "f1", "auc")
-    found = _over(tables, part, draws, evaluation.drawn_per_class)
+    """Return the scores of each class that the paper shows for every seed."""
+    found = _over(tables, part, draws, partial(evaluation.values, where="paper class"))
     return {
         dx: Scores(
-            {name: found.measured[name][:, k] for name in names},
-            {name: found.drawn[name][:, :, k] for name in names},
+            {name: values[:, k] for name, values in found.measured.items()},
+            {name: values[:, :, k] for name, values in found.drawn.items()},
             draws,
         )
         for k, dx in enumerate(DX)

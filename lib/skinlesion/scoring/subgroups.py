@@ -8,24 +8,48 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from skinlesion.data.dataset import DX, MALIGNANT
-from skinlesion.scoring import evaluation
+from skinlesion.data.dataset import DX
+from skinlesion.scoring import evaluation, predictions
 from skinlesion.scoring.evaluation import Bootstrap
+
+
+class SubgroupError(ValueError):
+    """Images cannot be grouped: the metadata table is of others."""
+
 
 SMALLEST = 20
 """Fewest images (or, for a rate over some of them, fewest of those) for which a score is stated."""
 
-SCORES = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "loss",
-    "melanoma_sensitivity",
-    "malignant_sensitivity",
-    "malignant_specificity",
+SCORES = evaluation.names("subgroups")
+
+COLUMNS: tuple[str | tuple[str, str], ...] = (
+    "sex",
+    "age_band",
+    "localization",
+    "dx_type",
+    "dataset",
+    ("sex", "age_band"),
+    ("dataset", "dx_type"),
 )
-"""Malignant sensitivity and specificity: a malignant image called malignant, a benign one called benign, whichever
-of the diagnoses of that kind it is called."""
+"""Columns of the metadata table, or pairs of them, by which images are grouped."""
+
+
+def cases(table: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions without their probabilities, joined with what the metadata table knows of each image.
+
+    Raises
+    ------
+    SubgroupError
+        If the metadata table lacks an image, or gives one another diagnosis.
+    """
+    known = metadata.set_index("image_id").reindex(table.image_id).reset_index()
+    other = (known.dx != table.dx.to_numpy()).to_numpy()
+    if other.any():
+        raise SubgroupError(
+            f"the metadata table is of other data: it lacks {table.image_id[other].iloc[0]} as it is here"
+        )
+    joined = table.drop(columns=predictions.COLUMNS).merge(metadata.drop(columns=["lesion_id", "dx"]), on="image_id")
+    return joined.assign(age_band=age_bands(joined.age))
 
 
 def age_bands(age: pd.Series) -> pd.Series:
@@ -75,7 +99,6 @@ def scores(
         then the exact one of Clopper and Pearson over its lesions, and its gap is not tested.
     """
     labels = cases.dx.map(DX.index).to_numpy(dtype=np.int64)
-    losses = evaluation.log_losses(labels, probabilities)
     rows = []
     for column in columns:
         keys = [column] if isinstance(column, str) else list(column)
@@ -89,21 +112,17 @@ def scores(
                 "lesions": cases.lesion_group[at].nunique(),
             }
             inside, outside = (
-                _scores(labels, probabilities, losses, which, bootstrap)
+                _scores(labels[which], probabilities[which], Bootstrap(bootstrap.counts, bootstrap.lesion[which]))
                 for which in (at, ~at & values.notna().to_numpy())
             )
             rows += [
                 {**facts, "score": score, **_compared(inside[score], outside[score], facts["lesions"])}
                 for score in SCORES
             ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    for score in SCORES:
-        at = (table.score == score) & table.p.notna()
-        table.loc[at, "p_holm"] = holm(table.p[at].to_numpy())
-    return table
+    return corrected(pd.DataFrame(rows, columns=FACTS))
 
 
-COLUMNS = [
+FACTS = [
     "column",
     "group",
     "score",
@@ -117,8 +136,13 @@ COLUMNS = [
     "gap_low",
     "gap_high",
     "p",
-    "p_holm",
 ]
+
+
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of :func:`scores` with p_holm over all of them, score by score."""
+    tested = table.p.dropna().astype(float)
+    return table.assign(p_holm=tested.groupby(table.score).transform(lambda p: holm(p.to_numpy())))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -158,31 +182,18 @@ def _names(values: pd.Series) -> list[object]:
 
 
 def _scores(
-    labels: np.ndarray, probabilities: np.ndarray, losses: np.ndarray, at: np.ndarray, bootstrap: Bootstrap
+    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap
 ) -> dict[str, tuple[int, float, np.ndarray]]:
-    """Return how many images each score counts, its value, and its draws."""
-    malignant = [DX.index(dx) for dx in MALIGNANT]
-    cells = np.zeros((len(labels), len(DX) ** 2))
-    cells[np.flatnonzero(at), (labels * len(DX) + probabilities.argmax(1))[at]] = 1
-    extra = np.column_stack([np.where(at, losses, 0), at])
-    sums = bootstrap.total(np.column_stack([cells, extra]))
-    whole = np.vstack([np.concatenate([cells, extra], axis=1).sum(0), sums])  # the sample first, then its draws
-    confusions = whole[:, :-2].reshape(-1, len(DX), len(DX))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = evaluation.headline_from(confusions, confusions[0].sum(-1) > 0)
-        found["loss"] = whole[:, -2] / whole[:, -1]
-        truth = confusions.sum(-1)
-        called = confusions[..., malignant].sum(-1)  # of each true class, those called malignant
-        mel = DX.index("mel")
-        benign = [k for k in range(len(DX)) if k not in malignant]
-        found["melanoma_sensitivity"] = confusions[:, mel, mel] / truth[:, mel]
-        found["malignant_sensitivity"] = called[:, malignant].sum(-1) / truth[:, malignant].sum(-1)
-        found["malignant_specificity"] = 1 - called[:, benign].sum(-1) / truth[:, benign].sum(-1)
-    counted = dict.fromkeys(SCORES, int(at.sum()))
-    counted["melanoma_sensitivity"] = int(truth[0, mel])
-    counted["malignant_sensitivity"] = int(truth[0, malignant].sum())
-    counted["malignant_specificity"] = int(truth[0, benign].sum())
-    return {score: (counted[score], float(found[score][0]), found[score][1:]) for score in SCORES}
+    """Return how many images each score counts, its value, and its draws; no value where it counts too few."""
+    counted = {
+        score: int(np.isin(labels, [DX.index(dx) for dx in evaluation.BY_NAME[score].over]).sum()) for score in SCORES
+    }
+    if len(labels) < SMALLEST:
+        return {score: (number, np.nan, np.empty(0)) for score, number in counted.items()}
+    value = evaluation.values(labels, probabilities, where="subgroups")
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw may have no image of the group
+        drawn = evaluation.values(labels, probabilities, bootstrap, where="subgroups")
+    return {score: (counted[score], float(value[score]), drawn[score]) for score in SCORES}
 
 
 def _compared(
