@@ -43,7 +43,7 @@ def pairs(metadata):
 
 
 def drawn(metadata, by, seed=0):
-    fractions = {"train_fraction": 0.6, "validation_fraction": 0.2, "test_fraction": 0.2}
+    fractions = {"train_fraction": 0.6, "validation_fraction": 0.1, "calibration_fraction": 0.1, "test_fraction": 0.2}
     chosen = parameters.load("demo", {"split_by": by, "seed": seed, **fractions})
     groups = duplicates.groups(metadata, *pairs(metadata).values())
     return splits.draw(metadata, chosen, groups=groups)[["image_id", "part"]]
@@ -255,14 +255,15 @@ def test_tables_of_anybody_are_read(tmp_path, text):
 
 
 def test_one_file_a_part_is_the_same_as_one_table(metadata, tmp_path):
-    split = drawn(metadata, "image").sort_values("part", ignore_index=True)
+    split = drawn(metadata, "image").replace({"part": {"calibration": "validation"}})
+    split = split.sort_values("part", ignore_index=True)
     split.to_csv(tmp_path / "whole.csv", index=False)
-    paths = {part: tmp_path / f"{part}.csv" for part in splits.PARTS}
+    paths = {part: tmp_path / f"{part}.csv" for part in audit.PARTS if part != "unused"}
     for part, path in paths.items():
         split.loc[split.part == part, ["image_id"]].to_csv(path, index=False)
     whole = audit.audit(audit.open_split(tmp_path / "whole.csv"), metadata, pairs(metadata))
     assert audit.audit(audit.open_split(None, **paths), metadata, pairs(metadata)) == whole
-    same = dict.fromkeys(splits.PARTS, tmp_path / "whole.csv")  # of which each gives the rows of its part
+    same = dict.fromkeys(paths, tmp_path / "whole.csv")  # of which each gives the rows of its part
     assert audit.audit(audit.open_split(None, **same), metadata, pairs(metadata)) == whole
 
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import publish, random_predictions, random_scores
 
 from skinlesion.data import dataset, splits
-from skinlesion.paper import claims
+from skinlesion.paper import collection
 from skinlesion.probing import saliency
 from skinlesion.reporting import figures
 from skinlesion.scoring import calibration, comparison, conformal, decisions, evaluation, predictions, subgroups
@@ -48,7 +48,7 @@ def paper_tables(tiny):
     folder = Path(tiny.output)
     for study in ("paper", "quick", "quick_plain"):
         publish(folder, study, 0)
-    return claims.make(folder, draws=20)
+    return collection.make(folder, draws=20)
 
 
 def draw(name, opened, tiny):

@@ -9,12 +9,13 @@ from conftest import publish
 
 from skinlesion import files, parameters
 from skinlesion.__main__ import main
-from skinlesion.paper import claims, evidence, verification
-from skinlesion.reporting import pages, tables
+from skinlesion.paper import collection, evidence, readme, verification
+from skinlesion.paper import tables as paper
+from skinlesion.reporting import pages
 from skinlesion.scoring import evaluation, predictions, subgroups, summary
 
-RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick_clean": 0.3, "quick_injected": 0.6}
-WITH_ERRORS = "quick_clean"
+RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick": 0.3, "quick_plain": 0.6}
+WITH_ERRORS = "quick"
 
 
 def metadata_of(table):
@@ -44,32 +45,31 @@ def page(tmp_path_factory):
     sizes = size_rows(table)
     errors = summary.errors(table, metadata_of(table), draws=20, seed=0, sizes=sizes)
     files.write_json(run / "errors.json", errors | {"saliency_on_lesion": [{"value": 0.5}]})
-    chosen = parameters.load("paper", {"output": str(folder), "bootstrap_draws": 1000})
+    chosen = parameters.load("paper", {"output": str(folder)})
     notebook = files.ROOT / "notebooks" / f"{pages.PAPER}.ipynb"
-    pages.make(notebook, chosen, folder / claims.FOLDER / verification.PAGE)
+    pages.make(notebook, chosen, folder / paper.FOLDER / verification.PAGE)
     return folder
 
 
 @pytest.fixture
 def published(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "BLOCKS", {"claims": tables.BLOCKS["claims"]})
     folder = shutil.copytree(page, tmp_path / "reports")
-    readme = tmp_path / "README.md"
-    readme.write_text("\n".join(tables.markers("claims")))
-    tables.write_blocks(readme, folder)
-    return folder, readme
+    path = tmp_path / "README.md"
+    path.write_text("\n".join(line for block in readme.BLOCKS for line in readme.markers(block)))
+    readme.write(path, folder)
+    return folder, path
 
 
 def failed(published):
-    folder, readme = published
-    return {check.what: check.faults for check in verification.verify(folder, readme=readme) if check.faults}
+    folder, path = published
+    return {check.what: check.faults for check in verification.verify(folder, readme=path) if check.faults}
 
 
 def test_what_was_published_passes(published):
-    folder, readme = published
-    checks = list(verification.verify(folder, readme=readme))
+    folder, path = published
+    checks = list(verification.verify(folder, readme=path))
     assert [check for check in checks if check.faults] == []
-    assert len(checks) == 2 * len(RUNS) + 1 + len(claims.make(folder, draws=10)) + 1
+    assert len(checks) == 2 * len(RUNS) + 1 + len(collection.make(folder, draws=10)) + 1
     assert all(str(check).startswith("ok ") for check in checks)
 
 
@@ -89,18 +89,18 @@ def test_one_changed_probability_fails_even_with_a_new_hash(published):
 
 @pytest.mark.parametrize(("name", "at"), [("claims.csv", "tables/claims"), ("per_class.md", "tables/per_class")])
 def test_a_number_changed_in_a_table_fails(published, name, at):
-    path = published[0] / claims.FOLDER / name
+    path = published[0] / paper.FOLDER / name
     path.write_text(re.sub(r"0\.\d", "0.9", path.read_text(), count=3))
     assert at in failed(published)
 
 
 def test_a_number_changed_in_the_page_or_the_readme_fails(published):
-    folder, readme = published
-    path = folder / claims.FOLDER / verification.PAGE
-    shown = claims.make(folder, draws=1000)["claims"].shown["by image"][0]
-    assert path.read_text().count(shown) >= 1
-    path.write_text(path.read_text().replace(shown, "0.920 (0.900–0.940)"))
-    readme.write_text(readme.read_text().replace(shown, "0.920 (0.900–0.940)"))
+    folder, path = published
+    page = folder / paper.FOLDER / verification.PAGE
+    shown = collection.make(folder, draws=10_000)["claims"].shown["by image"][0]
+    for changed in (page, path):
+        assert changed.read_text().count(shown) >= 1
+        changed.write_text(changed.read_text().replace(shown, "0.920 (0.900–0.940)"))
     assert {"tables/claims", "README.md"} <= set(failed(published))
 
 
@@ -195,12 +195,12 @@ def test_a_run_that_was_not_published_changes_nothing(published):
 
 
 def test_the_page_says_what_it_is_of_and_has_every_table(page):
-    text = (page / claims.FOLDER / verification.PAGE).read_text()
+    text = (page / paper.FOLDER / verification.PAGE).read_text()
     assert "drawn at random" in text
     assert 'href="../index.html"' in text
-    assert text.count("<caption") == len(claims.make(page, draws=10))
+    assert text.count("<caption") == len(collection.make(page, draws=10))
     assert len(text) < 2_000_000
-    assert not list((page / claims.FOLDER).glob("*.partial.ipynb"))
+    assert not list((page / paper.FOLDER).glob("*.partial.ipynb"))
 
 
 def test_what_is_committed_passes_and_says_so_line_by_line(capsys):

@@ -304,9 +304,9 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _readme(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.reporting import tables
+    from skinlesion.paper import readme
 
-    tables.write_blocks(files.ROOT / "README.md", files.ROOT / "reports")
+    readme.write(files.ROOT / "README.md", files.ROOT / "reports")
 
 
 def _card(options: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ PREDICTED = ("predicted", "prediction", "pred", "predicteddx", "predictedclass",
 
 PARTS = {
     "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
+    "validation": ("val", "valid", "validation", "dev", "calibration"),
     "test": ("test", "testing", "holdout"),
     splits.UNUSED: (splits.UNUSED, ""),
 }

@@ -56,7 +56,7 @@ class PaperTable:
         """Return the content of its files: CSV, Markdown and LaTeX, by file name."""
         return {
             f"{self.name}.csv": self.numbers.to_csv(index=False, float_format="%.6f", lineterminator="\n"),
-            f"{self.name}.md": f"{tables.markdown(self.shown)}\n\n{self.caption}\n",
+            f"{self.name}.md": f"{tables.markdown(self.shown)}\n\n{self.caption}".strip() + "\n",
             f"{self.name}.tex": tables.latex(self.shown, caption=self.caption, label=f"tab:{self.name}"),
         }
 

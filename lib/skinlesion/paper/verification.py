@@ -23,6 +23,7 @@ from bs4 import BeautifulSoup
 
 from skinlesion import files, parameters
 from skinlesion.paper import card, claims, collection, evidence
+from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
 from skinlesion.reporting import tables
 from skinlesion.scoring import summary
@@ -217,11 +218,11 @@ def _tables(folder: Path, published: list[Path]) -> Iterator[Check]:
 def _readme(readme: Path, folder: Path) -> Check:
     text = readme.read_text(encoding="utf-8")
     faults = []
-    for block, make in tables.BLOCKS.items():
-        start, end = tables.markers(block)
+    for block, make in readme_blocks.BLOCKS.items():
+        start, end = readme_blocks.markers(block)
         if text.partition(start)[2].partition(end)[0].strip() != make(folder):
             faults.append(f"its block `{block}` says something else than the reports (`make readme`)")
-    return Check(readme.name, faults, f"{len(tables.BLOCKS)} blocks are what the reports say")
+    return Check(readme.name, faults, f"{len(readme_blocks.BLOCKS)} blocks are what the reports say")
 
 
 def _printed(page: Path) -> dict[str, list[list[str]]]:

@@ -208,7 +208,7 @@ class Sample:
         """Return the mean over images of values (N, k): shape (..., k)."""
         if self.bootstrap is None:
             return values.mean(0)
-        return self.bootstrap.total(values) / self.bootstrap.total(np.ones((len(values), 1)))
+        return _share(self.bootstrap.total(values), self.bootstrap.total(np.ones((len(values), 1))))
 
     def of_class(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """Return a ratio of each class, (..., 7): zero without a denominator, NaN where the class has no true image."""
@@ -238,7 +238,7 @@ def f1(sample: Sample) -> np.ndarray:
 
 def accuracy(sample: Sample) -> np.ndarray:
     """Return the share of the images that are called what they are."""
-    return _hit(sample).sum(-1) / _total(sample)
+    return _share(_hit(sample).sum(-1), _total(sample))
 
 
 def balanced_accuracy(sample: Sample) -> np.ndarray:
@@ -254,7 +254,7 @@ def macro_f1(sample: Sample) -> np.ndarray:
 
 def weighted_f1(sample: Sample) -> np.ndarray:
     """Return the mean F1 of the classes, weighted by their true images."""
-    return np.nansum(sample.confusions.sum(-1) * f1(sample), axis=-1) / _total(sample)
+    return _share(np.nansum(sample.confusions.sum(-1) * f1(sample), axis=-1), _total(sample))
 
 
 def kappa(sample: Sample) -> np.ndarray:

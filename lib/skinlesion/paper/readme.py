@@ -1,0 +1,42 @@
+"""What README.md says of the published reports: between two marker lines each, written by ``make readme``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from skinlesion import files
+from skinlesion.paper import findings
+from skinlesion.paper.tables import FOLDER
+
+
+def answer(folder: Path) -> str:
+    """Return the answer to the study's question, and the table of the claims, as ``make paper`` left it."""
+    path = folder / FOLDER / "claims.md"
+    table = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return f"{findings.answer(findings.read(folder))}\n\n{table}".strip()
+
+
+def found(folder: Path) -> str:
+    """Return what else was found, as a list."""
+    return "\n".join(f"- {sentence}" for sentence in findings.findings(findings.read(folder))) or "Nothing yet."
+
+
+BLOCKS: dict[str, Callable[[Path], str]] = {"answer": answer, "findings": found}
+"""The blocks of README.md, and what makes each from ``reports/``."""
+
+
+def markers(block: str) -> tuple[str, str]:
+    """Return the lines of README.md between which a block stands."""
+    return f"<!-- {block}: made by `make readme` -->", f"<!-- end of {block} -->"
+
+
+def write(readme: Path, folder: Path) -> None:
+    """Put every one of :data:`BLOCKS` into a README, between its two marker lines."""
+    text = readme.read_text(encoding="utf-8")
+    for block, make in BLOCKS.items():
+        start, end = markers(block)
+        before, there, rest = text.partition(start)
+        if there:
+            text = f"{before}{start}\n\n{make(folder)}\n\n{end}{rest.partition(end)[2]}"
+    files.write_text(readme, text)

@@ -1,0 +1,102 @@
+"""Sentences of a report: each says what its numbers say, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from skinlesion.data.dataset import BENIGN
+from skinlesion.reporting.tables import interval, words
+
+
+def extremes(groups: pd.DataFrame, score: str) -> str:
+    """Say in a sentence which subgroup has the lowest and which the highest score.
+
+    Parameters
+    ----------
+    groups
+        From :func:`skinlesion.scoring.subgroups.scores`.
+    """
+    scored = groups[(groups.score == score) & groups.value.notna()]
+    if scored.empty:
+        return "No group has enough images to be scored."
+    ends = [_group(scored.loc[place]) for place in (scored.value.idxmin(), scored.value.idxmax())]
+    return f"{words(score).capitalize()} is lowest for {ends[0]} and highest for {ends[1]}."
+
+
+def findings(
+    *,
+    cases: pd.DataFrame,
+    wrong: pd.DataFrame,
+    groups: pd.DataFrame,
+    consistency: Mapping[str, float],
+    doubtful: pd.DataFrame,
+    on_lesion: pd.DataFrame | None,
+    without: pd.DataFrame | None,
+    corrupted: pd.DataFrame | None,
+) -> list[str]:
+    """Return what the error analysis found, in three to six sentences, each with its numbers.
+
+    Parameters
+    ----------
+    cases, wrong
+        The test images, and those of them that are classified wrongly.
+    groups, consistency
+        From :mod:`skinlesion.scoring.subgroups`.
+    doubtful
+        From :func:`skinlesion.scoring.doubt.by`, by dx_type.
+    on_lesion, without, corrupted
+        From :mod:`skinlesion.probing.saliency` and :mod:`skinlesion.probing.robustness`, or None where not computed.
+    """
+    missed, all_mel = wrong[wrong.dx == "mel"], int((cases.dx == "mel").sum())
+    benign = int(missed.predicted.isin(BENIGN).sum())
+    said = [
+        f"**Melanoma.** {len(missed)} of {all_mel} melanoma images are missed, {benign} of them called benign; the "
+        f"most frequent name for them is {missed.predicted.mode().iloc[0] if len(missed) else 'none'}."
+    ]
+    kinds = groups[(groups.column == "dx_type") & (groups.score == "accuracy") & groups.value.notna()]
+    if len(kinds) > 1:
+        low, high = (_group(kinds.loc[place]) for place in (kinds.value.idxmin(), kinds.value.idxmax()))
+        said.append(f"**How the diagnosis was made.** Accuracy runs from {low} to {high}.")
+    people = groups[groups.column.isin(["sex", "age_band", "localization", "dataset", "lesion_size"])]
+    tested = people[(people.score == "accuracy") & people.p_holm.notna()]
+    worse, better = (tested[(tested.p_holm < 0.05) & side] for side in (tested.gap < 0, tested.gap > 0))
+    said.append(
+        f"**Whom it fails.** Of {len(tested)} groups of people, places and clinics that were tested, {len(worse)} are "
+        f"below the others in accuracy beyond chance after Holm's correction, {len(better)} above."
+    )
+    if len(worse):
+        row = worse.loc[worse.gap.idxmin()]
+        said[-1] += f" Furthest below is {_group(row)}, by {-row.gap:.3f} ({-row.gap_high:.3f}–{-row.gap_low:.3f})."
+    doubt = doubtful[doubtful.images >= min(20, doubtful.images.max())].sort_values("fraction").iloc[-1]
+    said.append(
+        f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are in doubt, most often with dx_type "
+        f"{doubt.name} ({doubt.fraction:.1%} of {doubt.images:,.0f}); {consistency['inconsistent']} of "
+        f"{consistency['lesions']} lesions with several images get more than one diagnosis."
+    )
+    if without is not None:
+        score = without.balanced_accuracy
+        looked = ""
+        if on_lesion is not None and on_lesion.value.notna().any():
+            known = on_lesion.dropna(subset="value")
+            share, area = (np.average(known[name], weights=known.images) for name in ("value", "area"))
+            looked = f" {share:.0%} of Grad-CAM lies on the lesion, which covers {area:.0%} of the frame."
+        said.append(
+            f"**What it leans on.** Balanced accuracy on a sample of all classes is {score['untouched']:.2f}; "
+            f"{score['lesion removed']:.2f} with the lesion painted over, {score['background removed']:.2f} with the "
+            f"background painted over.{looked}"
+        )
+    if corrupted is not None:
+        ends = corrupted[corrupted.severity == corrupted.severity.max()].set_index("corruption").balanced_accuracy
+        start = corrupted.balanced_accuracy[corrupted.severity == 0].iloc[0]
+        said.append(
+            f"**In another light.** From {start:.2f}, balanced accuracy falls to {ends.min():.2f} under the severest "
+            f"{ends.idxmin()} and least under {ends.idxmax()} ({ends.max():.2f})."
+        )
+    return said
+
+
+def _group(row: pd.Series) -> str:
+    return f"{words(row.column)} **{row.group}** ({interval(row.value, row.low, row.high)}, {row.counted:,.0f} images)"
