@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from skinlesion import parameters, processors
+from skinlesion.errors import StudyError
 
 SOME_SKIPPED = 3
 """Status of ``predict`` where it could not read every file."""
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return 130
-    except (ValueError, RuntimeError, OSError) as error:
+    except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -264,7 +265,7 @@ def _spare(output: Path, model: Path, found: list[Path]) -> list[Path]:
         return found
     with output.open("rb") as file:
         if not file.read(32).startswith((b"path,image,predicted,", b"image,MEL,")):
-            raise ValueError(f"--output {output} is one of the files to read: give another name")
+            raise StudyError(f"--output {output} is one of the files to read: give another name")
     return [path for path in found if path not in same]
 
 
@@ -292,7 +293,7 @@ def _check_data(options: argparse.Namespace) -> None:
     print(done.table.to_string(index=False, justify="left", max_colwidth=72))
     print(f"\nverdict: {done.verdict}")
     if done.verdict == published.VERDICTS[published.WRONG]:
-        raise ValueError(f"{folder} does not hold {options.dataset} as published: see the lines marked WRONG")
+        raise StudyError(f"{folder} does not hold {options.dataset} as published: see the lines marked WRONG")
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -329,7 +330,7 @@ def _verify(options: argparse.Namespace) -> None:
         done += 1
         failed += bool(check.faults)
     if failed:
-        raise ValueError(f"{failed} of {done} checks failed: what is published is not what was computed")
+        raise StudyError(f"{failed} of {done} checks failed: what is published is not what was computed")
     print(f"All {done} checks passed: scores and tables are what the predictions say, other files the published ones.")
 
 
@@ -344,7 +345,7 @@ def _audit_split(options: argparse.Namespace) -> None:
         lesions = audit.open_lesions(folder)
         pairs = audit.open_pairs(lesions, folder, cache=files.ROOT / "data" / "store", given=options.pairs)
         found = audit.audit(split, lesions, pairs)
-    except (ValueError, OSError) as error:
+    except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(json.dumps(dataclasses.asdict(found), indent=2, ensure_ascii=False) if options.json else found)
@@ -365,7 +366,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     where = files.shown(files.resolve(reproduction.FOLDER) / chosen.study)
     print(f"\n{chosen.study}, seed {chosen.seed}, made again in {where}: {found.verdict}")
     if found.verdict == reproduction.DIFFERENT:
-        raise ValueError("the published run was not reproduced")
+        raise StudyError("the published run was not reproduced")
 
 
 if __name__ == "__main__":

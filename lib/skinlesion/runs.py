@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from skinlesion import files
+from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters, from_namespace
 
 PACKAGES = [
@@ -59,7 +60,7 @@ WRITERS = {
 """Who writes what."""
 
 
-class RunError(ValueError):
+class RunError(StudyError):
     """A file of a run is not there or cannot be read; the message names it."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from skinlesion.errors import StudyError
 from skinlesion.files import ROOT
 
 FOLDER = ROOT / "parameters"
@@ -17,7 +18,7 @@ ARMS = "arms.yaml"
 """The file of arms in that folder."""
 
 
-class ParametersError(ValueError):
+class ParametersError(StudyError):
     """A study or parameter that cannot be used; the message names the key and the way out."""
 
 

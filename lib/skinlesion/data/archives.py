@@ -16,6 +16,7 @@ from pathlib import Path, PureWindowsPath
 from PIL import Image, UnidentifiedImageError
 
 from skinlesion import files
+from skinlesion.errors import StudyError
 
 LAYOUTS = {
     "ham10000": {
@@ -49,7 +50,7 @@ MOST_PIXELS = 50_000_000
 DEPTH = 2  # subfolders below the data folder: part_1/, and part_1/part_1/ as some tools extract it
 
 
-class DatasetError(ValueError):
+class DatasetError(StudyError):
     """The data cannot be used; the message names the file and row, and what to do."""
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from skinlesion import files
 from skinlesion.data import archives
+from skinlesion.errors import StudyError
 
 DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile"
 ISIC = "https://isic-archive.s3.amazonaws.com/challenges/2018"
@@ -33,7 +34,7 @@ PASSING = {202, 403, 408, 429}  # refusals that have been seen to pass, as all f
 LONGEST_WAIT = 60.0
 
 
-class DownloadError(RuntimeError):
+class DownloadError(StudyError):
     """A file could not be fetched; the message names it, the URL, the reason and the way out."""
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
 
 PARTS = ("train", "validation", "calibration", "test")
@@ -16,7 +17,7 @@ UNUSED = "unused"
 """The part of images that are left out."""
 
 
-class SplitError(ValueError):
+class SplitError(StudyError):
     """The split cannot be drawn or does not fit the data."""
 
 

@@ -13,6 +13,7 @@ import torch
 
 from skinlesion import files
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 from skinlesion.parameters import Arithmetic, Augmentation, Frame, Model, Parameters, Recipe, Split
 
 NAME = "state.pt"
@@ -35,7 +36,7 @@ DECISIVE = [name for group in (Frame, Split, Model, Recipe, Augmentation, Arithm
 """Parameters that decide what is learnt, beside the seed (the data itself is in the fingerprint)."""
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(StudyError):
     """A checkpoint that cannot be read; the message names it and the way out."""
 
 

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 from skinlesion.learning import augmentation, batches, distributed, kernels, losses, models
 from skinlesion.parameters import Parameters
 
@@ -26,7 +27,7 @@ WARM_UP = 3
 """Steps that a CUDA graph needs to have seen before it is captured."""
 
 
-class TrainingError(RuntimeError):
+class TrainingError(StudyError):
     """Training cannot go on; the message says where it stopped and what to do."""
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from skinlesion import files
 from skinlesion.data import archives, images, splits
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 from skinlesion.learning import augmentation, batches, engine, kernels, models
 from skinlesion.parameters import Parameters
 from skinlesion.scoring.predictions import COLUMNS
@@ -33,7 +34,7 @@ TOGETHER = 16
 """Images that go through the network at once."""
 
 
-class InferenceError(ValueError):
+class InferenceError(StudyError):
     """A file of weights, or of images, that cannot be used; the message names it."""
 
 

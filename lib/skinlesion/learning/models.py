@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from skinlesion.errors import StudyError
 from skinlesion.files import not_a_file, resolve, sha256
 
 _OPTIONS = {"inception_v3": {"init_weights": True}, "googlenet": {"init_weights": True}}
@@ -28,7 +29,7 @@ PREFIXES = ("module.", "_orig_mod.", "module.")
 """What torch puts before every name of a network that is trained in parallel, or compiled, or both in either order."""
 
 
-class WeightsError(ValueError):
+class WeightsError(StudyError):
     """The starting weights cannot be had or do not fit the backbone."""
 
 

@@ -18,6 +18,7 @@ from scipy import stats
 
 from skinlesion.data import archives, dataset, duplicates, splits
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 from skinlesion.reporting import tables
 from skinlesion.scoring import evaluation
 
@@ -49,7 +50,7 @@ SCORES = ("accuracy", "balanced_accuracy")
 FOUND = "found in the images"
 
 
-class AuditError(ValueError):
+class AuditError(StudyError):
     """The table cannot be audited; the message says what is missing and how to give it."""
 
 

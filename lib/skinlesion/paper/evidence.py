@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from skinlesion import files, runs
+from skinlesion.errors import StudyError
 from skinlesion.runs import Files, listed
 from skinlesion.scoring import predictions
 
@@ -23,7 +24,7 @@ RELEASED = "paper_lesion/seed-0/model.safetensors"
 """The network that is published with its weights."""
 
 
-class EvidenceError(ValueError):
+class EvidenceError(StudyError):
     """A file of a published run is not there or cannot be read; the message names it."""
 
 

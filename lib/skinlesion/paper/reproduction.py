@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from skinlesion import files
+from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
 from skinlesion.reporting import pages
 from skinlesion.runs import PUBLISHED, Files
@@ -22,7 +23,7 @@ IDENTICAL, WITHIN, DIFFERENT = "bit-identical", "within the interval", "differen
 IGNORED = ("output", "cache", "data", "galleries", "cell_timeout_minutes", "checkpoint_seconds")
 
 
-class ReproductionError(ValueError):
+class ReproductionError(StudyError):
     """There is nothing to compare with."""
 
 

@@ -20,6 +20,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from skinlesion import files, runs
+from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
 
 TITLES = {
@@ -39,7 +40,7 @@ TEMPLATE = Path(__file__).with_name("template")
 START_TIMEOUT = 120  # seconds until a kernel must have answered
 
 
-class ReportError(RuntimeError):
+class ReportError(StudyError):
     """A notebook did not run to its end; the message says where and why."""
 
 

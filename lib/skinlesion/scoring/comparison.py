@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from scipy import stats
 
+from skinlesion.errors import StudyError
 from skinlesion.scoring import evaluation, predictions
 from skinlesion.scoring.evaluation import Bootstrap
 
 
-class ComparisonError(ValueError):
+class ComparisonError(StudyError):
     """Two tables of predictions have nothing to be compared on."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from skinlesion.errors import StudyError
 
-class CrossoverError(ValueError):
+
+class CrossoverError(StudyError):
     """Two runs are no crossover; the message says why."""
 
 

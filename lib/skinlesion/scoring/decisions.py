@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.data.dataset import DX, MALIGNANT
+from skinlesion.errors import StudyError
 from skinlesion.scoring.evaluation import Bootstrap, interval
 
 QUESTIONS: dict[str, tuple[str, ...]] = {"melanoma": ("mel",), "malignant": MALIGNANT}
@@ -25,7 +26,7 @@ THRESHOLDS = tuple(np.arange(1, 51) / 100)
 """Probabilities at which somebody may act: 1% to 50%."""
 
 
-class DecisionError(ValueError):
+class DecisionError(StudyError):
     """A question that the images cannot answer."""
 
 

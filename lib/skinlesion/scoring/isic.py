@@ -15,6 +15,7 @@ import pandas as pd
 
 from skinlesion.data import archives, images
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 from skinlesion.scoring import evaluation
 
 CATEGORIES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
@@ -24,7 +25,7 @@ WITHOUT_WEIGHT = (archives.WITHOUT_WEIGHT,)
 """Images of the challenge's test set that its scorer leaves out."""
 
 
-class IsicError(ValueError):
+class IsicError(StudyError):
     """Predictions and truth are not of the same images, or two images have one name."""
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 
 COLUMNS = [f"p_{dx}" for dx in DX]
 """Names of the probability columns, in the order of :data:`skinlesion.data.dataset.DX`."""
 
 
-class PredictionsError(ValueError):
+class PredictionsError(StudyError):
     """The table of predictions cannot be scored; the message names the row and the fault."""
 
 

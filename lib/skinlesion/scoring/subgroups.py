@@ -9,11 +9,12 @@ import pandas as pd
 from scipy import stats
 
 from skinlesion.data.dataset import DX
+from skinlesion.errors import StudyError
 from skinlesion.scoring import evaluation, predictions
 from skinlesion.scoring.evaluation import Bootstrap
 
 
-class SubgroupError(ValueError):
+class SubgroupError(StudyError):
     """Images cannot be grouped: the metadata table is of others."""
 
 

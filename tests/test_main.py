@@ -1,0 +1,43 @@
+import pytest
+
+from skinlesion import __main__ as program
+from skinlesion.errors import StudyError
+
+
+def raising(error):
+    def run(options):
+        raise error
+
+    return run
+
+
+def test_what_a_user_can_mend_ends_in_one_line_and_a_fault_of_the_program_in_its_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(program, "_plan", raising(StudyError("the thing is wrong: mend it")))
+    assert program.main(["plan"]) == 1
+    assert capsys.readouterr().err == "error: the thing is wrong: mend it\n"
+    for error in (ValueError("operands could not be broadcast"), RuntimeError("a kernel failed"), KeyError("a")):
+        monkeypatch.setattr(program, "_plan", raising(error))
+        with pytest.raises(type(error)):
+            program.main(["plan"])
+
+
+def test_an_unknown_study_and_a_wrong_value_are_refused_in_words(capsys):
+    assert program.main(["check", "--study", "nobody"]) == 1
+    assert program.main(["check", "--study", "demo", "--set", "epochs=0"]) == 1
+    said = capsys.readouterr().err
+    assert "there is no study 'nobody'" in said
+    assert "`epochs` is 0" in said
+    assert "Traceback" not in said
+
+
+def test_every_error_of_the_library_has_one_root():
+    import importlib
+    import pkgutil
+
+    import skinlesion
+
+    for module in pkgutil.walk_packages(skinlesion.__path__, "skinlesion."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    named = {each.__name__ for each in StudyError.__subclasses__()}
+    assert {"DatasetError", "CheckpointError", "ReportError", "ParametersError"} <= named
