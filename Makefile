@@ -41,8 +41,9 @@ PAGES := $(foreach seed,$(SEEDS),$(foreach notebook,$(NOTEBOOKS),$(OUT)/seed-$(s
 
 # What a page is made from: what all of them use, and what it uses besides.
 rooms = $(wildcard $(patsubst %,lib/skinlesion/%/*.*,$(1)))
-COMMON := $(patsubst %,lib/skinlesion/%.py,files parameters runs studies) \
-          $(call rooms,data reporting reporting/template) $(OUT)/.checked
+figures = lib/skinlesion/reporting/figures/$(1).py
+COMMON := $(patsubst %,lib/skinlesion/%.py,errors files parameters runs studies scoring/evaluation scoring/calibration) \
+          $(call rooms,data reporting reporting/template) $(call figures,base) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
 .PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench test lint lab lock readme clean distclean
@@ -88,24 +89,26 @@ SHARE = $(if $(filter -j%,$(MAKEFLAGS)),RUNS_AT_ONCE=$(firstword $(shell printf 
 # A page and the files its notebook leaves are made together: pattern rules with several targets run once.
 page = $(SHARE) $(RUN) report --study "$$STUDY" --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
 
-$(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON)
+$(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON) $(call figures,eda)
 	$(page)
 
 $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_preprocessing.ipynb $(COMMON) \
-    lib/skinlesion/learning/augmentation.py
+    $(call figures,preprocessing) lib/skinlesion/learning/augmentation.py
 	$(page)
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
-    $(OUT)/seed-%/split.csv lib/skinlesion/processors.py $(call rooms,learning) lib/skinlesion/scoring/predictions.py
+    $(OUT)/seed-%/split.csv $(call figures,training) lib/skinlesion/processors.py $(call rooms,learning) \
+    lib/skinlesion/scoring/predictions.py
 	$(if $(LAUNCH),$(LAUNCH) $(RUN) train --study "$$STUDY" --seed $* $(SET))
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call rooms,scoring)
+    $(OUT)/seed-%/predictions.csv $(call figures,evaluation) $(call rooms,scoring)
 	$(page)
 
 $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call rooms,scoring probing learning)
+    $(OUT)/seed-%/predictions.csv $(call figures,error_analysis) lib/skinlesion/processors.py \
+    $(call rooms,scoring probing learning)
 	$(page)
 
 runs: $(ENVIRONMENT) ## Make every planned run that is missing (-j2: two at once), and say what is there
@@ -139,7 +142,7 @@ paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.
 	@echo "The paper's tables: $(PAPER)"
 
 $(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
-    $(filter-out %.checked,$(COMMON)) $(call rooms,scoring paper) | $(ENVIRONMENT)
+    $(filter-out %.checked,$(COMMON)) $(call figures,paper_tables) $(call rooms,scoring paper) | $(ENVIRONMENT)
 	$(RUN) report --study paper $< $@
 
 $(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(RELEASED)/errors.json \

@@ -1,5 +1,6 @@
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,27 @@ from conftest import publish, random_predictions, random_scores
 from skinlesion.data import dataset, splits
 from skinlesion.paper import collection
 from skinlesion.probing import saliency
-from skinlesion.reporting import figures
+from skinlesion.reporting.figures import (
+    base,
+    eda,
+    error_analysis,
+    paper_tables,
+    preprocessing,
+    training,
+)
+from skinlesion.reporting.figures import (
+    evaluation as of_evaluation,
+)
 from skinlesion.scoring import calibration, comparison, conformal, decisions, evaluation, predictions, subgroups
+
+MODULES = (eda, preprocessing, training, of_evaluation, error_analysis, paper_tables)
+PUBLIC = {
+    name: value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == module.__name__
+}
+figures = SimpleNamespace(**PUBLIC)
 
 HISTORY = pd.DataFrame(
     {
@@ -44,7 +64,7 @@ def bootstrap():
     return evaluation.Bootstrap.draw(random_scores(0, 60)[2], draws=20, seed=0)
 
 
-def paper_tables(tiny):
+def tables_of_paper(tiny):
     folder = Path(tiny.output)
     for study in ("paper", "quick", "quick_plain"):
         publish(folder, study, 0)
@@ -63,7 +83,6 @@ def draw(name, opened, tiny):
         "by_class": lambda: figures.by_class(metadata, ["sex", "dataset"]),
         "ages": lambda: figures.ages(metadata),
         "association": lambda: figures.association(dataset.associations(metadata)),
-        "gallery": lambda: figures.gallery(np.zeros((3, 8, 8, 3), np.uint8), list("abc"), columns=2, alt="Three."),
         "parts": lambda: figures.parts(splits.counts(split, metadata)),
         "similarities": lambda: figures.similarities(PAIRS, PAIRS[1:]),
         "leakage": lambda: figures.leakage(leaks, other=leaks, labels=("a", "b")),
@@ -131,8 +150,8 @@ def draw(name, opened, tiny):
             ),
             column="dx_type",
         ),
-        "claims": lambda: figures.claims(paper_tables(tiny)["claims"].numbers),
-        "effects": lambda: figures.effects(paper_tables(tiny)["effects"].numbers),
+        "claims": lambda: figures.claims(tables_of_paper(tiny)["claims"].numbers),
+        "effects": lambda: figures.effects(tables_of_paper(tiny)["effects"].numbers),
         "curves_of_runs": lambda: figures.curves_of_runs({"by image": {0: HISTORY, 1: HISTORY}, "by lesion": {}}),
         "overlays": lambda: figures.overlays(
             np.zeros((2, 8, 8, 3), np.uint8),
@@ -145,13 +164,6 @@ def draw(name, opened, tiny):
     return makers[name]()
 
 
-PUBLIC = [
-    name
-    for name, value in vars(figures).items()
-    if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == figures.__name__
-]
-
-
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_figure_is_drawn_and_says_what_it_shows(name, opened, tiny):
     data, metadata = draw(name, opened, tiny)._repr_mimebundle_()
@@ -161,9 +173,62 @@ def test_every_figure_is_drawn_and_says_what_it_shows(name, opened, tiny):
     assert "nan" not in metadata["image/png"]["alt"]
 
 
+def points(axis):
+    """Where the marks of an axis lie, and the ends of its lines: two sets of x."""
+    marks = [x for line in axis.lines if line.get_marker() == "o" for x in line.get_xdata()]
+    ends = [x for line in axis.lines if line.get_marker() == "None" for x in line.get_xdata()]
+    return marks, ends
+
+
+def test_effects_are_drawn_at_their_means_with_their_intervals_in_one_order():
+    rows = [(name, score) for name in ("b", "a") for score in evaluation.names("effects")][:-1]  # a has no last score
+    table = pd.DataFrame(rows, columns=["difference", "score"])
+    table["mean"] = np.arange(len(table)) / 10
+    table = table.assign(low=table["mean"] - 0.05, high=table["mean"] + 0.02)
+    table = table.assign(minimum=table.low, maximum=table.high)
+    for axis, score in zip(figures.effects(table).figure.axes, evaluation.names("effects"), strict=True):
+        marks, ends = points(axis)
+        here = table[table.score == score].set_index("difference").reindex(["b", "a"])
+        assert marks == pytest.approx(here["mean"].tolist(), nan_ok=True)
+        assert set(here.low.dropna()) | set(here.high.dropna()) <= set(ends)
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "a"]
+
+
+def test_claims_are_drawn_at_what_was_measured_beside_what_is_claimed():
+    rows = [
+        {"claim": claim, "score": score, "preprint": claimed, "split": split, "mean": mean, "low": mean - 0.03}
+        for claim, score, claimed, mean in (("accuracy", "accuracy", 0.92, 0.8), ("loss", "loss", 0.26, 0.6))
+        for split in ("by image", "by lesion")
+    ]
+    table = pd.DataFrame(rows).assign(high=lambda table: table["mean"] + 0.05)
+    for axis, (_, here) in zip(figures.claims(table).figure.axes, table.groupby("claim"), strict=True):
+        marks, ends = points(axis)
+        assert marks == here["mean"].tolist()
+        assert {*here.low, *here.high, *here.preprint} <= set(ends)
+
+
+def test_subgroups_and_gaps_are_drawn_at_their_values():
+    table = groups()
+    for drawn, column in (
+        (figures.subgroups(table, score="accuracy", overall=0.5), "value"),
+        (figures.gaps(table, score="accuracy"), "gap"),
+    ):
+        marks, ends = points(drawn.figure.axes[0])
+        known = table[(table.score == "accuracy") & table[column].notna()]
+        assert sorted(marks) == pytest.approx(sorted(known[column]))
+        low, high = ("low", "high") if column == "value" else ("gap_low", "gap_high")
+        assert {*known[low], *known[high]} <= set(ends)
+
+
+def test_a_gallery_shows_each_image_with_its_title():
+    picture = base.gallery(np.zeros((3, 8, 8, 3), np.uint8), list("abc"), columns=2, alt="Three.")
+    assert [axis.get_title() for axis in picture.figure.axes][:3] == list("abc")
+    assert [len(axis.images) for axis in picture.figure.axes] == [1, 1, 1, 0]
+
+
 def test_every_class_has_a_colour_of_its_own():
-    assert list(figures.COLOURS) == list(dataset.DX)
-    assert len(set(figures.COLOURS.values())) == len(dataset.DX)
+    assert list(base.COLOURS) == list(dataset.DX)
+    assert len(set(base.COLOURS.values())) == len(dataset.DX)
 
 
 def test_no_confusion_at_all_can_be_drawn():

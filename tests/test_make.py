@@ -1,11 +1,14 @@
 """The Makefile's graph, with a stand-in for Python that writes what the real command would and keeps a log."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from test_rooms import LIBRARY, imported
 
 from skinlesion.files import ROOT
 
@@ -113,6 +116,30 @@ def test_a_changed_value_makes_new_reports_and_a_changed_comment_none(project):
     assert make(project, "report")[2] == []
     study.write_text(study.read_text() + "hue: 0.1\n")
     assert sorted(make(project, "report")[2]) == ALL
+
+
+def needed(notebook):
+    """The library's files that a notebook imports, and that these import."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    found, left = set(), imported("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
+    while left:
+        name = left.pop()
+        path = LIBRARY / f"{name.replace('.', '/')}.py"
+        if path.is_file() and path not in found:
+            found.add(path)
+            left |= imported(path.read_text(encoding="utf-8"))
+    return {str(path.relative_to(ROOT)) for path in found}
+
+
+@pytest.mark.parametrize("page", [*ALL, "06_paper_tables"])
+def test_a_page_depends_on_what_its_notebook_imports_and_on_no_room_that_it_does_not(project, page):
+    listed = make(project, "-pnq", "pages", "paper")[0]
+    name = f"reports/tables/{page}.html" if page == "06_paper_tables" else f"reports/local/demo/seed-%/{page}.html"
+    rule = next(line for line in listed.splitlines() if line.startswith(f"{name}") and ".ipynb" in line)
+    given = {word for word in rule.split() if word.startswith("lib/") and word.endswith(".py")}
+    wanted = needed(ROOT / "notebooks" / f"{page}.ipynb")
+    assert wanted <= given
+    assert {str(Path(path).parent) for path in given} == {str(Path(path).parent) for path in wanted}
 
 
 def test_other_data_makes_other_reports(project):

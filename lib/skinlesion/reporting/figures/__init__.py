@@ -1,0 +1,1 @@
+"""Every figure of the study: one module a notebook, one function a figure."""

@@ -1,0 +1,113 @@
+"""The figures of notebook 06."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from skinlesion.reporting.figures.base import (
+    INK,
+    MUTED,
+    PART_COLOURS,
+    SPLIT_COLOURS,
+    Picture,
+    blank,
+    direct_labels,
+    forest,
+)
+from skinlesion.reporting.tables import heading
+from skinlesion.scoring import evaluation
+
+
+def claims(table: pd.DataFrame) -> Picture:
+    """Draw what is claimed beside what is measured, by image and by lesion, with intervals; losses on an axis apart.
+
+    Parameters
+    ----------
+    table
+        The numbers of the table ``claims`` of :func:`skinlesion.paper.claims.make`.
+    """
+    figure, axes = blank(9, 2.8, columns=2)
+    said = []
+    for axis, rows in zip(axes, (table[table.score != "loss"], table[table.score == "loss"]), strict=True):
+        names = list(dict.fromkeys(rows.claim))
+        for place, name in enumerate(names):
+            for row in rows[rows.claim == name].itertuples():
+                colour, at = SPLIT_COLOURS[row.split], place + (-0.14 if row.split == "by image" else 0.14)
+                axis.plot([row.low, row.high], [at, at], color=colour, linewidth=1.5, alpha=0.7)
+                axis.plot(row.mean, at, "o", color=colour, markersize=4.5)
+                right = row.mean > row.preprint  # away from the claim's line
+                axis.annotate(
+                    f"{row.split} {row.mean:.2f}" if row.mean == row.mean else f"{row.split}: not measured",
+                    (row.high if right else row.low if row.low == row.low else row.preprint, at),
+                    xytext=(6 if right else -6, 0),
+                    textcoords="offset points",
+                    ha="left" if right else "right",
+                    va="center",
+                    color=colour,
+                    fontsize=8,
+                )
+                said.append(f"{name} {row.split} " + (f"{row.mean:.2f}" if row.mean == row.mean else "not measured"))
+            claimed = rows.preprint[rows.claim == name].iloc[0]
+            axis.plot([claimed, claimed], [place - 0.35, place + 0.35], color=PART_COLOURS["test"], linewidth=2)
+            axis.text(
+                claimed, place - 0.38, f"claimed {claimed:.2f}", color=PART_COLOURS["test"], ha="center", fontsize=8
+            )
+        known = rows[["low", "preprint"]].min().min(), rows[["high", "preprint"]].max().max()
+        room = max(known[1] - known[0], 0.1)
+        axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.65))
+        axis.set(xlim=(known[0] - 0.55 * room, known[1] + 0.55 * room))
+        axis.set_xlabel("loss (nats): less is better" if "loss" in names else "score: more is better")
+    return Picture(figure, f"Claims beside measured scores: {', '.join(said)}.")
+
+
+def curves_of_runs(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> Picture:
+    """Draw loss and accuracy per epoch of every seed, a row of axes a kind of split.
+
+    Parameters
+    ----------
+    histories
+        By kind of split and seed; not all may be empty.
+    """
+    shown = {name: runs for name, runs in histories.items() if runs}
+    figure, axes = blank(9, 2.6 * len(shown), rows=len(shown), columns=2)
+    for k, (name, runs) in enumerate(shown.items()):
+        for axis, quantity in zip(axes[2 * k : 2 * k + 2], ("loss", "accuracy"), strict=True):
+            for history in runs.values():
+                ends = {}
+                for part in ("train", "validation"):
+                    values = history[f"{part}_{quantity}"]
+                    axis.plot(history.epoch, values, "-", color=PART_COLOURS[part], linewidth=1.2, alpha=0.8)
+                    ends[part] = values.iloc[-1]
+            direct_labels(axis, history.epoch.iloc[-1], ends)
+            unit = " (cross-entropy, nats)" if quantity == "loss" else ""
+            axis.set(xlabel="epoch", title=f"{name}: {quantity}{unit}")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.margins(x=0.02, y=0.12)
+    count = ", ".join(f"{len(runs)} {name}" for name, runs in shown.items())
+    return Picture(figure, f"Loss and accuracy per epoch, in training and validation, of every run: {count}.")
+
+
+def effects(table: pd.DataFrame) -> Picture:
+    """Draw the effect of single choices on some scores: mean, interval, and as ticks the lowest and the highest seed.
+
+    Parameters
+    ----------
+    table
+        The numbers of the table ``effects`` of :func:`skinlesion.paper.claims.make`; at least one row.
+    """
+    names, order = evaluation.names("effects"), list(dict.fromkeys(table.difference))
+    figure, axes = blank(9, 0.35 * len(order) + 1.0, columns=len(names))
+    for axis, name in zip(axes, names, strict=True):
+        rows = table[table.score == name].set_index("difference").rename(columns={"mean": "value"}).reindex(order)
+        forest(axis, rows, colours=[INK] * len(rows))
+        for end in (rows.minimum, rows.maximum):
+            axis.plot(end, range(len(rows)), "|", color=PART_COLOURS["test"], markersize=9)
+        axis.axvline(0, color=MUTED, linestyle=":")
+        axis.set_xlabel(heading(name))
+        axis.tick_params(labelleft=axis is axes[0])
+    return Picture(
+        figure, f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals and range of the seeds."
+    )

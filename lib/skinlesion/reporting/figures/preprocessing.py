@@ -1,0 +1,75 @@
+"""The figures of notebook 02."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import PercentFormatter
+
+from skinlesion.reporting.figures.base import COLOURS, INK, PART_COLOURS, Picture, blank
+
+
+def parts(counts: pd.DataFrame) -> Picture:
+    """Draw how the images of each diagnosis are spread over the parts of the split."""
+    images = counts["images"].drop("all")
+    share = images.div(images.sum(axis=1).clip(lower=1), axis=0)
+    figure, axes = blank(8, 2.8)
+    left = np.zeros(len(share))
+    for part in share.columns:
+        axes[0].barh(share.index, share[part], left=left, color=PART_COLOURS[part], alpha=0.85)
+        for place, (start, value, count) in enumerate(zip(left, share[part], images[part], strict=True)):
+            if value > 0.05:
+                axes[0].text(
+                    start + value / 2,
+                    place,
+                    f"{count:,}",
+                    ha="center",
+                    va="center",
+                    color="white",
+                    fontsize=8,
+                )
+        middle = left[0] + share[part].iloc[0] / 2
+        axes[0].text(middle, -0.75, part, ha="center", color=PART_COLOURS[part], fontsize=8)
+        left += share[part].to_numpy()
+    axes[0].invert_yaxis()
+    axes[0].set(xlabel="share of the diagnosis's images (counts inside)", xlim=(0, 1))
+    axes[0].xaxis.set_major_formatter(PercentFormatter(1))
+    return Picture(
+        figure, "Bars of the share of each diagnosis's images in training, validation, calibration and test."
+    )
+
+
+def similarities(pairs: pd.DataFrame, known: pd.DataFrame) -> Picture:
+    """Draw how alike the pairs of :func:`skinlesion.data.duplicates.find` are, and which others have published."""
+    figure, axes = blank(8, 2.8)
+    published = pairs.image_a.isin(known.image_a) & pairs.image_b.isin(known.image_b)
+    for chosen, colour, label in ((~published, COLOURS["bcc"], "found here"), (published, INK, "published too")):
+        some = pairs[chosen]
+        axes[0].plot(some.similarity, some.inliers, "o", color=colour, alpha=0.7, label=f"{label} ({len(some)})")
+    axes[0].set(xlabel="correlation after registration", ylabel="keypoints that agree")
+    axes[0].legend(frameon=False, loc="upper left")
+    return Picture(
+        figure,
+        f"{len(pairs)} pairs by correlation and agreeing keypoints; {int(published.sum())} of them are published.",
+    )
+
+
+def leakage(table: pd.DataFrame, *, other: pd.DataFrame, labels: tuple[str, str]) -> Picture:
+    """Draw the share of test images with a sibling in training, for two splits side by side."""
+    figure, axes = blank(8, 3)
+    places = np.arange(len(table))
+    for offset, data, alpha, label in ((-0.2, table, 1.0, labels[0]), (0.2, other, 0.4, labels[1])):
+        values = data.fraction.fillna(0).to_numpy()
+        colours = [COLOURS.get(name, INK) for name in data.index]
+        axes[0].barh(places + offset, values, 0.38, color=colours, alpha=alpha)
+        for place, value in zip(places, values, strict=True):
+            axes[0].text(value, place + offset, f" {value:.0%}  {label}", va="center", fontsize=8)
+    axes[0].set(yticks=places, yticklabels=table.index, xlim=(0, 1.15))
+    axes[0].set_xlabel("test images with an image of the same lesion in training")
+    axes[0].xaxis.set_major_formatter(PercentFormatter(1))
+    axes[0].invert_yaxis()
+    return Picture(
+        figure,
+        f"Leakage per diagnosis: {table.fraction['all']:.0%} of test images for the {labels[0]}, "
+        f"{other.fraction['all']:.0%} for the {labels[1]}.",
+    )
