@@ -186,12 +186,13 @@ def test_effects_are_drawn_at_their_means_with_their_intervals_in_one_order():
     table["mean"] = np.arange(len(table)) / 10
     table = table.assign(low=table["mean"] - 0.05, high=table["mean"] + 0.02)
     table = table.assign(minimum=table.low, maximum=table.high)
-    for axis, score in zip(figures.effects(table).figure.axes, evaluation.names("effects"), strict=True):
+    axes = figures.effects(table).figure.axes
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["b", "a"]
+    for axis, score in zip(axes, evaluation.names("effects"), strict=True):
         marks, ends = points(axis)
         here = table[table.score == score].set_index("difference").reindex(["b", "a"])
         assert marks == pytest.approx(here["mean"].tolist(), nan_ok=True)
         assert set(here.low.dropna()) | set(here.high.dropna()) <= set(ends)
-        assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "a"]
 
 
 def test_claims_are_drawn_at_what_was_measured_beside_what_is_claimed():
