@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
+import pooch
 
 from skinlesion.data import archives, dataset, download, images
 from skinlesion.data.archives import DatasetError
@@ -81,7 +80,9 @@ def _table(done: Verification, folder: Path, name: str) -> pd.DataFrame | None:
     except DatasetError as error:
         done.add("table", "readable", error, WRONG)
         return None
-    same_file = path.name in download.EXPECTED and _md5(path) == download.EXPECTED[path.name].md5
+    same_file = (
+        path.name in download.EXPECTED and pooch.file_hash(str(path), alg="md5") == download.EXPECTED[path.name].md5
+    )
     cases = dataset.faults(frame)
     vocabulary = cases.check.astype(str).str.match("isin|str_matches|in_range")
     twice = cases.check.astype(str).eq("field_uniqueness")
@@ -134,7 +135,7 @@ def _archives(done: Verification, folder: Path, name: str) -> None:
             if source.md5 is None:
                 done.add(source.name, expected, f"{size:,} bytes", DIFFERS)
                 continue
-            digest = _md5(path)
+            digest = pooch.file_hash(str(path), alg="md5")
             outcome = AS_PUBLISHED if digest == source.md5 else NOT_CHECKED if need.optional else DIFFERS
             done.add(source.name, expected, f"MD5 {digest}, {size:,} bytes", outcome)
 
@@ -190,15 +191,3 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {count:,}" for key, count in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)  # what Dataverse publishes
-    with (
-        path.open("rb") as file,
-        tqdm(total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, delay=1, leave=False) as bar,
-    ):
-        while block := file.read(1 << 20):
-            digest.update(block)
-            bar.update(len(block))
-    return digest.hexdigest()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as v2
 from tqdm import tqdm
 
-from skinlesion.learning.augmentation import normalise, to_float
+from skinlesion.learning import batches, engine
 from skinlesion.scoring import evaluation
 
 SEVERITIES = (1, 2, 3, 4)
@@ -99,15 +99,14 @@ def curves(model: nn.Module, pixels: np.ndarray, labels: np.ndarray) -> pd.DataF
         corruption, severity (0 is untouched), accuracy, balanced_accuracy, loss.
     """
     images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
-    untouched = _scores(model, images, labels)
+    untouched = _scores(model, pixels, labels)
     rows = []
     with tqdm(total=len(CORRUPTIONS) * len(SEVERITIES), desc="corruptions", leave=False) as bar:
         for name, corrupt in CORRUPTIONS.items():
             rows.append({"corruption": name, "severity": 0, **untouched})
             for severity in SEVERITIES:
-                rows.append(
-                    {"corruption": name, "severity": severity, **_scores(model, corrupt(images, severity), labels)}
-                )
+                changed = corrupt(images, severity).permute(0, 2, 3, 1).contiguous().numpy()
+                rows.append({"corruption": name, "severity": severity, **_scores(model, changed, labels)})
                 bar.update()
     return pd.DataFrame(rows)
 
@@ -136,18 +135,13 @@ def without_parts(model: nn.Module, pixels: np.ndarray, labels: np.ndarray, mask
         "lesion removed": np.where(wide[..., None], skin, pixels),
         "background removed": np.where(outside[..., None], skin, pixels),
     }
-    rows = {name: _scores(model, torch.from_numpy(np.ascontiguousarray(each)).permute(0, 3, 1, 2), labels)
-            for name, each in variants.items()}  # fmt: skip
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict(
+        {name: _scores(model, each, labels) for name, each in variants.items()}, orient="index"
+    )
 
 
-@torch.no_grad()
-def _scores(model: nn.Module, images: Tensor, labels: np.ndarray) -> dict[str, float]:
-    model.eval()
-    device = next(model.parameters()).device
-    parts = [
-        torch.softmax(model(normalise(to_float(part.permute(0, 2, 3, 1).to(device)))).double(), dim=1).cpu()
-        for part in images.split(32)
-    ]
-    probabilities = torch.cat(parts).numpy()
+def _scores(model: nn.Module, pixels: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    source = batches.open_source(pixels, next(model.parameters()).device)
+    scores = engine.logits(model, source, np.arange(len(pixels)))
+    probabilities = torch.softmax(scores.double(), dim=1).numpy()
     return {name: float(value) for name, value in evaluation.values(labels, probabilities, where="probes").items()}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from skinlesion.data.dataset import DX
 from skinlesion.learning import augmentation
-from skinlesion.scoring.evaluation import interval
+from skinlesion.scoring.evaluation import Bootstrap, interval
 
 BATCH = 16
 
@@ -82,18 +82,14 @@ def on_lesion(
         looks everywhere would get), value, low, high (95%, lesion groups drawn).
     """
     share, area = inside(maps, masks), masks.mean((1, 2))
-    rng = np.random.default_rng(seed)
     rows = []
     for dx in DX:
         for outcome, which in (("hit", hit), ("miss", ~hit)):
             at = (cases.dx == dx).to_numpy() & which & ~np.isnan(share)
             row: dict[str, object] = {"dx": dx, "outcome": outcome, "images": int(at.sum())}
             if at.any():
-                per_lesion = (
-                    pd.Series(share[at]).groupby(cases.lesion_group.to_numpy()[at]).agg(["sum", "size"]).to_numpy()
-                )
-                drawn = rng.integers(0, len(per_lesion), (draws, len(per_lesion)))
-                sums = per_lesion[drawn].sum(1)
+                bootstrap = Bootstrap.draw(cases.lesion_group.to_numpy()[at], draws=draws, seed=seed)
+                sums = bootstrap.total(np.column_stack([share[at], np.ones(at.sum())]))
                 low, high = interval(sums[:, 0] / sums[:, 1])
                 row |= {"area": area[at].mean(), "value": share[at].mean(), "low": low, "high": high}
             rows.append(row)
