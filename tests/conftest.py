@@ -81,6 +81,7 @@ def random_predictions(images: int = 40, *, seed: int = 0) -> pd.DataFrame:
         {
             "image_id": [f"SYN_{k:07d}" for k in range(images)],
             "lesion_id": lesions,
+            "lesion_group": lesions,
             "part": np.array(["validation", "test", "calibration", "test"])[np.arange(images) % 4],
             "dx": np.array(dataset.DX)[labels],
         }
@@ -98,7 +99,6 @@ def publish(folder: Path, study: str, seed: int, *, hit: float = 0.0, draws: int
     table = random_predictions(140, seed=seed)
     labels = table.dx.map(dataset.DX.index).to_numpy()
     table[predictions.COLUMNS] = (1 - hit) * table[predictions.COLUMNS] + hit * np.eye(len(dataset.DX))[labels]
-    table.insert(2, "lesion_group", table.lesion_id)
     train = table.assign(image_id=table.image_id.str.replace("SYN", "TRN"), part="train")
     train.loc[train.index % 4 < 2, "lesion_group"] = "SYN_alone"
     files.write_csv(run / "predictions.csv", table)

@@ -38,8 +38,8 @@ def test_headline_agrees_with_scikit_learn(seed, images, sharpness):
 def test_auc_agrees_with_scikit_learn_with_weights_and_ties(seed, images, coarse):
     labels, probabilities, _ = random_scores(seed, images)
     probabilities = probabilities.round(1) if coarse else probabilities  # ties
-    weights = np.random.default_rng(seed).integers(0, 4, (3, images)).astype(float)
-    ours = evaluation.one_vs_rest_auc(labels, probabilities, weights)
+    weights = np.random.default_rng(seed).integers(0, 4, (3, images))
+    ours = evaluation.one_vs_rest_auc(labels, probabilities, evaluation.Bootstrap(weights, np.arange(images)))
     for draw, k in np.ndindex(3, 7):
         drawn = weights[draw] > 0
         if len(np.unique(labels[drawn] == k)) < 2:
@@ -51,7 +51,7 @@ def test_auc_agrees_with_scikit_learn_with_weights_and_ties(seed, images, coarse
             assert ours[draw, k] == pytest.approx(theirs)
     assert np.allclose(
         evaluation.one_vs_rest_auc(labels, probabilities),
-        evaluation.one_vs_rest_auc(labels, probabilities, np.ones((1, images)))[0],
+        evaluation.one_vs_rest_auc(labels, probabilities, evaluation.Bootstrap.once(images))[0],
         equal_nan=True,
     )
 
@@ -61,8 +61,8 @@ def test_auc_agrees_with_scikit_learn_with_weights_and_ties(seed, images, coarse
 def test_average_precision_agrees_with_scikit_learn_with_weights_and_ties(seed):
     labels, probabilities, _ = random_scores(seed, 60)
     probabilities = probabilities.round(1) if seed % 2 else probabilities  # ties
-    weights = np.random.default_rng(seed).integers(0, 4, (3, 60)).astype(float)
-    ours = evaluation.average_precision(labels, probabilities, weights)
+    weights = np.random.default_rng(seed).integers(0, 4, (3, 60))
+    ours = evaluation.average_precision(labels, probabilities, evaluation.Bootstrap(weights, np.arange(60)))
     for draw, k in np.ndindex(3, 7):
         drawn = weights[draw] > 0
         if not (labels[drawn] == k).any():
@@ -74,7 +74,7 @@ def test_average_precision_agrees_with_scikit_learn_with_weights_and_ties(seed):
             assert ours[draw, k] == pytest.approx(theirs)
     assert np.allclose(
         evaluation.average_precision(labels, probabilities),
-        evaluation.average_precision(labels, probabilities, np.ones((1, 60)))[0],
+        evaluation.average_precision(labels, probabilities, evaluation.Bootstrap.once(60))[0],
         equal_nan=True,
     )
 
@@ -95,15 +95,53 @@ def test_per_class_agrees_with_scikit_learn(seed):
 
 
 def test_a_bootstrap_draw_is_the_score_of_the_drawn_lesions():
-    labels, probabilities, lesions = random_scores(1, 80)
-    bootstrap = evaluation.Bootstrap.draw(lesions, draws=5, seed=0)
-    weights = bootstrap.weights()
+    """Of more draws than are scored at a time, with every class in each: scikit-learn on the drawn images says so."""
+    labels, probabilities, lesions = random_scores(1, 300)
+    bootstrap = evaluation.Bootstrap.draw(lesions, draws=evaluation.BLOCK + 10, seed=0)
     drawn = evaluation.values(labels, probabilities, bootstrap)
-    for draw in range(5):
-        repeated = np.repeat(np.arange(80), weights[draw].astype(int))
-        expected = evaluation.values(labels[repeated], probabilities[repeated])
-        for name, values in drawn.items():
-            assert values[draw] == pytest.approx(float(expected[name])), name
+    classes = evaluation.values(labels, probabilities, bootstrap, where="class")
+    for draw in (0, 1, evaluation.BLOCK - 1, evaluation.BLOCK, evaluation.BLOCK + 9):
+        repeated = np.repeat(np.arange(300), bootstrap.weights()[draw].astype(int))
+        y, p = labels[repeated], probabilities[repeated]
+        areas = [metrics.roc_auc_score(y == k, p[:, k]) for k in range(7)]
+        averages = [metrics.average_precision_score(y == k, p[:, k]) for k in range(7)]
+        expected = {
+            "accuracy": metrics.accuracy_score(y, p.argmax(1)),
+            "balanced_accuracy": metrics.balanced_accuracy_score(y, p.argmax(1)),
+            "macro_f1": metrics.f1_score(y, p.argmax(1), average="macro"),
+            "weighted_f1": metrics.f1_score(y, p.argmax(1), average="weighted"),
+            "kappa": metrics.cohen_kappa_score(y, p.argmax(1)),
+            "mcc": metrics.matthews_corrcoef(y, p.argmax(1)),
+            "macro_auc": np.mean(areas),
+            "macro_average_precision": np.mean(averages),
+            "loss": metrics.log_loss(y, p, labels=range(7)),
+        }
+        assert {name: drawn[name][draw] for name in expected} == pytest.approx(expected, rel=1e-12)
+        assert classes["auc"][draw] == pytest.approx(areas, rel=1e-12)
+        assert classes["average_precision"][draw] == pytest.approx(averages, rel=1e-12)
+        assert classes["precision"][draw] == pytest.approx(metrics.precision_score(y, p.argmax(1), average=None))
+
+
+def test_a_class_that_a_draw_loses_is_left_out_and_not_zero():
+    """Two nevi, one called melanoma, and a melanoma called so: without the melanoma only the nevi count, by hand."""
+    labels = np.array([DX.index(dx) for dx in ("nv", "nv", "mel")])
+    called = np.array([DX.index(dx) for dx in ("nv", "mel", "mel")])
+    bootstrap = evaluation.Bootstrap(np.array([[1, 1, 1], [1, 2, 0], [0, 0, 3]]), np.arange(3))
+    drawn = evaluation.values(labels, np.eye(7)[called], bootstrap)
+    assert drawn["balanced_accuracy"] == pytest.approx([3 / 4, 1 / 3, 1])
+    assert drawn["macro_f1"] == pytest.approx([2 / 3, 1 / 2, 1])
+    assert drawn["weighted_f1"] == pytest.approx([2 / 3, 1 / 2, 1])
+    assert drawn["macro_auc"] == pytest.approx([3 / 4, np.nan, np.nan], nan_ok=True)
+    assert drawn["macro_average_precision"] == pytest.approx([(5 / 6 + 1 / 2) / 2, 1, 1])
+    classes = evaluation.values(labels, np.eye(7)[called], bootstrap, where="class")
+    melanoma = {name: values[:, DX.index("mel")] for name, values in classes.items()}
+    assert melanoma["recall"] == pytest.approx([1, np.nan, 1], nan_ok=True)
+    assert melanoma["precision"] == pytest.approx([1 / 2, np.nan, 1], nan_ok=True)
+    assert melanoma["specificity"][:2] == pytest.approx([1 / 2, np.nan], nan_ok=True)
+    assert melanoma["f1"] == pytest.approx([2 / 3, np.nan, 1], nan_ok=True)
+    table = evaluation.per_class(labels, np.eye(7)[called], bootstrap)
+    assert table.loc[("mel", "recall"), ["value", "low", "high"]].tolist() == [1, 1, 1]
+    assert table.loc["bcc", ["value", "low", "high"]].isna().all(axis=None)
 
 
 def test_a_score_is_shown_where_its_entry_says_and_nowhere_else(monkeypatch):
@@ -129,11 +167,11 @@ def test_every_score_has_a_name_of_its_own_and_known_places():
 def test_a_share_is_of_the_images_it_is_over():
     labels = np.array([DX.index(dx) for dx in ("mel", "mel", "bcc", "nv", "df")])
     called = np.eye(7)[[DX.index(dx) for dx in ("mel", "bcc", "nv", "df", "mel")]]
-    found = evaluation.values(labels, called)
+    found = evaluation.measured(labels, called)
     assert found["melanoma_sensitivity"] == 1 / 2
     assert found["malignant_sensitivity"] == pytest.approx(2 / 3)
     assert found["malignant_specificity"] == 1 / 2
-    assert np.isnan(evaluation.values(labels[2:], called[2:])["melanoma_sensitivity"])
+    assert np.isnan(evaluation.measured(labels[2:], called[2:])["melanoma_sensitivity"])
 
 
 def test_images_of_a_lesion_are_drawn_together():

@@ -36,7 +36,7 @@ def wrong():
 def groups():
     table = random_predictions(100).assign(sex="male")
     table.loc[:40, "sex"] = "female"
-    bootstrap = evaluation.Bootstrap.draw(table.lesion_id.to_numpy(), draws=20, seed=0)
+    bootstrap = evaluation.Bootstrap.draw(table.lesion_group.to_numpy(), draws=20, seed=0)
     return subgroups.scores(table, table[predictions.COLUMNS].to_numpy(), columns=["sex"], bootstrap=bootstrap)
 
 
@@ -103,7 +103,7 @@ def draw(name, opened, tiny):
         ),
         "attention": lambda: figures.attention(
             saliency.on_lesion(
-                metadata[:3],
+                metadata[:3].assign(lesion_group=metadata.lesion_id),
                 np.array([True, True, False]),
                 np.ones((3, 4, 4)),
                 np.ones((3, 4, 4), bool),

@@ -19,18 +19,16 @@ def test_a_vote_is_the_mean_of_a_lesions_probabilities():
 
 def test_the_estimands_count_images_lesions_and_lesions_with_one_image_in_any_part():
     table = random_predictions(200)
-    table.loc[1, "lesion_id"] = "alone"
-    trained = pd.DataFrame({"image_id": ["x"], "lesion_group": [table.lesion_id[3]], "part": "train"})
-    split = pd.concat(
-        [table.rename(columns={"lesion_id": "lesion_group"})[["image_id", "lesion_group", "part"]], trained]
-    )
+    table.loc[1, "lesion_group"] = "alone"
+    trained = pd.DataFrame({"image_id": ["x"], "lesion_group": [table.lesion_group[3]], "part": "train"})
+    split = pd.concat([table[list(trained)], trained])
     found = lesions.estimands(table, split, draws=30, seed=0)
     test = table[table.part == "test"]
-    once = test[test.lesion_id.map(split.lesion_group.value_counts()) == 1]
+    once = test[test.lesion_group.map(split.lesion_group.value_counts()) == 1]
     assert table.image_id[1] in set(once.image_id)
     assert table.image_id[3] not in set(once.image_id)
-    votes = test.groupby("lesion_id")[predictions.COLUMNS].mean()
-    truth = test.groupby("lesion_id").dx.first()
+    votes = test.groupby("lesion_group")[predictions.COLUMNS].mean()
+    truth = test.groupby("lesion_group").dx.first()
     expected = {
         "one vote a lesion": (truth, votes),
         "lesions with one image": (once.dx, once[predictions.COLUMNS]),

@@ -12,11 +12,12 @@ from skinlesion.scoring.predictions import PredictionsError
 def test_every_validation_and_test_image_gets_seven_probabilities(opened, tmp_path):
     store = np.random.default_rng(0).integers(0, 256, (len(opened.metadata), 32, 32, 3), dtype=np.uint8)
     split = opened.metadata[["image_id", "lesion_id"]].copy()
+    split["lesion_group"] = split.lesion_id
     split["part"] = np.array(["train", "validation", "test"])[np.arange(len(split)) % 3]
     model = models.build("mobilenet_v2", weights="none", classes=7, seed=0).eval()
     table = inference.predict_parts(model, store, metadata=opened.metadata, split=split)
     expected = split[split.part != "train"].reset_index(drop=True)
-    assert table[["image_id", "lesion_id", "part"]].equals(expected)
+    assert table[["image_id", "lesion_id", "lesion_group", "part"]].equals(expected)
     assert list(table.dx) == list(opened.metadata.dx[split.part != "train"])
     assert predictions.check(table) is table
     alone = inference.predict_parts(model, store, metadata=opened.metadata, split=split, parts=("test",))
@@ -26,19 +27,20 @@ def test_every_validation_and_test_image_gets_seven_probabilities(opened, tmp_pa
 
 def test_a_part_keeps_its_rows_together():
     table = random_predictions()
-    labels, probabilities, lesions = predictions.part(table, "test")
+    table["lesion_group"] = table.lesion_id.str.replace("SYN_000001", "SYN_000000")
+    labels, probabilities, groups = predictions.part(table, "test")
     rows = table[table.part == "test"]
     assert [dataset.DX[k] for k in labels] == list(rows.dx)
     assert (probabilities == rows[predictions.COLUMNS].to_numpy()).all()
-    assert list(lesions) == list(rows.lesion_id)
+    assert list(groups) == list(rows.lesion_group)
 
 
 def set_probability(table, value):
     table.loc[3, "p_mel"] = value
 
 
-def drop_column(table):
-    del table["p_nv"]
+def drop_columns(table):
+    del table["p_nv"], table["lesion_group"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def drop_column(table):
         (lambda t: set_probability(t, 1.5), "line 5: image SYN_0000003 has a probability that is not between"),
         (lambda t: set_probability(t, np.nan), "line 5: image SYN_0000003 has a probability that is not between"),
         (lambda t: set_probability(t, 0.999), "line 5: image SYN_0000003 has probabilities that do not sum to one"),
-        (drop_column, r"lack the column\(s\) p_nv"),
+        (drop_columns, r"lack the column\(s\) lesion_group, p_nv"),
     ],
 )
 def test_a_table_that_cannot_be_scored_is_refused_with_its_line(damage, message):

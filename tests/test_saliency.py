@@ -56,7 +56,7 @@ def test_hits_and_misses_of_each_class_are_chosen():
 
 
 def test_the_share_on_the_lesion_has_a_row_for_every_class_and_outcome():
-    cases = pd.DataFrame({"dx": ["mel", "mel", "nv"], "lesion_id": list("aab")})
+    cases = pd.DataFrame({"dx": ["mel", "mel", "nv"], "lesion_group": list("aab")})
     maps = np.ones((3, 4, 4), np.float32)
     masks = np.zeros((3, 4, 4), bool)
     masks[:, :2] = True

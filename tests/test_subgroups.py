@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import random_predictions
+from sklearn import metrics
 
+from skinlesion.data.dataset import DX
 from skinlesion.scoring import evaluation, predictions, subgroups
 from skinlesion.scoring.subgroups import SubgroupError
 
@@ -18,7 +20,7 @@ def cases():
 
 
 def score(table, columns, draws=200):
-    bootstrap = evaluation.Bootstrap.draw(table.lesion_id.to_numpy(), draws=draws, seed=0)
+    bootstrap = evaluation.Bootstrap.draw(table.lesion_group.to_numpy(), draws=draws, seed=0)
     return subgroups.scores(table, table[predictions.COLUMNS].to_numpy(), columns=columns, bootstrap=bootstrap)
 
 
@@ -35,6 +37,25 @@ def test_the_scores_of_a_group_are_those_of_its_images(cases):
     assert table.value["male", "malignant_specificity"] == pytest.approx((~called)[~malignant].mean())
     assert table.counted["male", "malignant_sensitivity"] == malignant.sum()
     assert table.images["male", "accuracy"] == len(men)
+
+
+def test_a_class_that_a_draw_loses_is_left_out_of_a_groups_macro_scores(cases):
+    """One melanoma, drawn in two of three draws, and a nevus called melanoma in all of them."""
+    group = cases.index[:30]
+    cases.loc[group, "sex"] = "other"
+    cases.loc[group, "dx"] = ["mel"] + ["nv"] * 29
+    called = np.array([DX.index(dx) for dx in ["mel"] * 2 + ["nv"] * 28])
+    cases.loc[group, predictions.COLUMNS] = np.eye(7)[called]
+    cases["lesion_group"] = cases.image_id
+    table = score(cases, ["sex"]).set_index(["group", "score"])
+    weights = evaluation.Bootstrap.draw(cases.lesion_group.to_numpy(), draws=200, seed=0).weights()[:, group]
+    expected = {"macro_f1": metrics.f1_score, "balanced_accuracy": metrics.recall_score}
+    for name, metric in expected.items():
+        drawn = []
+        for weight in weights.astype(int):
+            truth, given = (np.repeat(of, weight) for of in (cases.dx[group].map(DX.index), called))
+            drawn.append(metric(truth, given, labels=np.unique(truth), average="macro"))
+        assert table.loc[("other", name), ["low", "high"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
 
 
 def test_the_gap_is_to_all_other_images(cases):

@@ -94,7 +94,7 @@ def scored_cases():
     )
     table.loc[::2, "dx_type"] = "follow_up"
     probabilities = table[predictions.COLUMNS].to_numpy()
-    bootstrap = evaluation.Bootstrap.draw(table.lesion_id.to_numpy(), draws=50, seed=0)
+    bootstrap = evaluation.Bootstrap.draw(table.lesion_group.to_numpy(), draws=50, seed=0)
     groups = subgroups.scores(table, probabilities, columns=["sex", "dx_type"], bootstrap=bootstrap)
     return table, probabilities, groups
 
@@ -175,10 +175,10 @@ def test_decisions_are_shown_with_intervals():
 
 def test_ways_to_count_have_a_row_each_with_intervals():
     table = random_predictions(80)
-    found = lesions.estimands(table, table.assign(lesion_group=table.lesion_id), draws=20, seed=0)
+    found = lesions.estimands(table, table, draws=20, seed=0)
     shown = tables.estimands(found)
     assert shown.index.tolist() == list(found)
-    assert shown.rows["one vote a lesion"] == table.lesion_id[table.part == "test"].nunique()
+    assert shown.rows["one vote a lesion"] == table.lesion_group[table.part == "test"].nunique()
     value = found["one vote a lesion"]["headline"].loc["accuracy"]
     assert shown.accuracy["one vote a lesion"] == tables.interval(*value)
 

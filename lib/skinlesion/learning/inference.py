@@ -87,7 +87,7 @@ def predict_parts(
     Returns
     -------
     pandas.DataFrame
-        image_id, lesion_id, part, dx, and the softmax probabilities ``p_akiec`` … ``p_vasc``, in the
+        image_id, lesion_id, lesion_group, dx, part, and the softmax probabilities ``p_akiec`` … ``p_vasc``, in the
         table's order; computed without augmentation in float32.
     """
     rows = np.flatnonzero(split.part.isin(parts).to_numpy())

@@ -416,7 +416,7 @@ def runs(found: dict[str, Evidence]) -> PaperTable:
 def _headline(runs_of: Evidence, part: str, draws: int) -> pd.DataFrame:
     """Return the headline scores over the seeds of a study; not a number where it has no run."""
     if not runs_of.seeds:
-        return pd.DataFrame(np.nan, index=[*SHOWN], columns=["mean", "low", "high", "minimum", "maximum"])
+        return pd.DataFrame(np.nan, index=[*SHOWN], columns=seeds.COLUMNS)
     drawn = seeds.Draws.draw(runs_of.predictions, part, draws=draws)
     return seeds.headline(runs_of.predictions, part, drawn).table()
 

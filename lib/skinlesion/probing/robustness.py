@@ -150,4 +150,4 @@ def _scores(model: nn.Module, images: Tensor, labels: np.ndarray) -> dict[str, f
         for part in images.split(32)
     ]
     probabilities = torch.cat(parts).numpy()
-    return {name: float(value) for name, value in evaluation.values(labels, probabilities, where="probes").items()}
+    return {name: float(value) for name, value in evaluation.measured(labels, probabilities, where="probes").items()}

@@ -73,13 +73,13 @@ def on_lesion(
     Parameters
     ----------
     cases
-        dx and lesion_id of each map.
+        dx and lesion_group of each map.
 
     Returns
     -------
     pandas.DataFrame
         dx, outcome (hit or miss), images, area (mean share of the frame that the lesion covers: what a map that
-        looks everywhere would get), value, low, high (95%, lesions drawn).
+        looks everywhere would get), value, low, high (95%, lesion groups drawn).
     """
     share, area = inside(maps, masks), masks.mean((1, 2))
     rng = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ def on_lesion(
             row: dict[str, object] = {"dx": dx, "outcome": outcome, "images": int(at.sum())}
             if at.any():
                 per_lesion = (
-                    pd.Series(share[at]).groupby(cases.lesion_id.to_numpy()[at]).agg(["sum", "size"]).to_numpy()
+                    pd.Series(share[at]).groupby(cases.lesion_group.to_numpy()[at]).agg(["sum", "size"]).to_numpy()
                 )
                 drawn = rng.integers(0, len(per_lesion), (draws, len(per_lesion)))
                 sums = per_lesion[drawn].sum(1)

@@ -82,15 +82,21 @@ def operating_points(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap)
     pandas.DataFrame
         Columns value, low, high.
     """
-    _, *whole = rates(truth, score)
-    _, *drawn = rates(truth, score, bootstrap.weights())
-    rows = {}
-    for name, ask, given in (("sensitivity", 0, 1), ("specificity", 1, 0)):
-        for level in LEVELS:
-            other = "specificity" if name == "sensitivity" else "sensitivity"
-            row = f"{name} at {level:.0%} {other}"
-            rows[row] = [_best(whole[ask], whole[given], level), *interval(_best(drawn[ask], drawn[given], level))]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+    asked = {
+        f"{name} at {level:.0%} {other}": (ask, given, level)
+        for name, other, ask, given in (("sensitivity", "specificity", 1, 2), ("specificity", "sensitivity", 2, 1))
+        for level in LEVELS
+    }
+
+    def best(found: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        return [_best(found[ask], found[given], level) for ask, given, level in asked.values()]
+
+    drawn = [best(rates(truth, score, counts[bootstrap.lesion].T)) for counts in bootstrap.blocks()]
+    rows = [
+        (value, *interval(values))
+        for value, values in zip(best(rates(truth, score)), np.concatenate(drawn, axis=1), strict=True)
+    ]
+    return pd.DataFrame(rows, index=list(asked), columns=["value", "low", "high"])
 
 
 def choose_threshold(
@@ -155,11 +161,16 @@ def bands(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap, *, points:
         precision at the highest threshold that reaches it); columns x, value, low, high.
     """
     grid = np.linspace(0, 1, points)
+    curves = {"roc": _roc_on, "precision_recall": _precision_on}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in curves}
+    for counts in bootstrap.blocks():
+        _, *found = rates(truth, score, counts[bootstrap.lesion].T)
+        for name, curve in curves.items():
+            drawn[name].append(curve(grid, *found))
     _, *whole = rates(truth, score, np.ones((1, len(truth))))
-    _, *drawn = rates(truth, score, bootstrap.weights())
     tables = {}
-    for name, curve in (("roc", _roc_on), ("precision_recall", _precision_on)):
-        value, values = curve(grid, *whole)[0], curve(grid, *drawn)
+    for name, curve in curves.items():
+        value, values = curve(grid, *whole)[0], np.concatenate(drawn[name])
         low, high = np.nanpercentile(values, [2.5, 97.5], axis=0)
         tables[name] = pd.DataFrame({"x": grid, "value": value, "low": low, "high": high})
     return tables

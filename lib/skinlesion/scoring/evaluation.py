@@ -1,21 +1,26 @@
 """Scores from probabilities, with bootstrap intervals that resample lesions, not images.
 
-Everything here is computed from labels, probabilities and lesion ids; no image, no network. :data:`SCORES` is the one
-list of scores: a score that is added there is computed, shown and verified wherever its entry says.
+Everything here is computed from labels, probabilities and lesion groups; no image, no network. :data:`SCORES` is the
+one list of scores: a score that is added there is computed, shown and verified wherever its entry says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from sklearn import metrics
 
 from skinlesion.data.dataset import BENIGN, DX, MALIGNANT
 from skinlesion.scoring import calibration
+
+BLOCK = 250
+"""Draws that are scored at a time."""
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -28,104 +33,139 @@ def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).eps))
 
 
-def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> np.ndarray:
     """Return the area under the ROC curve of each class against the rest, ties counted half.
 
     Parameters
     ----------
     labels, probabilities
         Shapes (N,) and (N, 7).
-    weights
-        Shape (draws, N): how often each image counts in each draw; absent, each counts once.
+    bootstrap
+        Draws of these images' lesions; absent, each image counts once.
 
     Returns
     -------
     numpy.ndarray
-        Shape (draws, 7), or (7,) without weights; NaN where a class, or its rest, is absent.
+        Shape (draws, 7), or (7,) without a bootstrap; NaN where a class, or its rest, is absent.
     """
-    areas = []
-    for k in range(len(DX)):
-        weight, below, upto, total = _ranks(labels == k, probabilities[:, k], weights)
-        negatives_below, negatives_upto = below[0] - below[1], upto[0] - upto[1]
-        pairs = total[1] * (total[0] - total[1])
-        wins = (weight * (negatives_below + negatives_upto)).sum(1) / 2
-        areas.append(np.divide(wins, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
-    return np.stack(areas, axis=1)[0] if weights is None else np.stack(areas, axis=1)
+    areas = _rankings(labels, probabilities, bootstrap or Bootstrap.once(len(labels)))["auc"]
+    return areas[0] if bootstrap is None else areas
 
 
-def average_precision(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def average_precision(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> np.ndarray:
     """Return the average precision of each class against the rest: precision averaged over the steps of recall.
 
     Parameters and shapes are those of :func:`one_vs_rest_auc`; NaN where a class is absent.
     """
-    averages = []
-    for k in range(len(DX)):
-        weight, below, _, total = _ranks(labels == k, probabilities[:, k], weights)
-        called, hit = (each[:, None] - under for each, under in zip(total, below, strict=True))
-        sums = (weight * _ratio(hit, called)).sum(1)
-        averages.append(np.divide(sums, total[1], out=np.full(len(sums), np.nan), where=total[1] > 0))
-    return np.stack(averages, axis=1)[0] if weights is None else np.stack(averages, axis=1)
+    averages = _rankings(labels, probabilities, bootstrap or Bootstrap.once(len(labels)))["average_precision"]
+    return averages[0] if bootstrap is None else averages
 
 
-def _ranks(
-    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None
-) -> tuple[np.ndarray, tuple[np.ndarray, ...], tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Return what lies below each true image by score, without going through the false ones: they are the many.
+def _rankings(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
+    """Return auc and average_precision of each class in every draw, each of shape (draws, 7).
+
+    Images count only by which of the true images' scores they lie between, or have: two sparse products with the counts
+    of the lesion groups say how many do in each draw, and their sums from the lowest up what lies below.
+    """
+    found: dict[str, list[np.ndarray]] = {"auc": [], "average_precision": []}
+    places = [_places(labels == k, probabilities[:, k], bootstrap) for k in range(len(DX))]
+    for counts in bootstrap.blocks():
+        areas, averages = zip(*(_ranked(counts, *place) for place in places), strict=True)
+        found["auc"].append(np.stack(areas, axis=1))
+        found["average_precision"].append(np.stack(averages, axis=1))
+    return {name: np.concatenate(blocks) for name, blocks in found.items()}
+
+
+def _places(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Return how many images of each lesion group have each place among the T distinct scores of the true images.
 
     Returns
     -------
-    tuple
-        The weight of each true image, (draws, P). Then pairs, each for all images and for the true ones: weight with a
-        lower score than it, and with no higher one, (draws, P) each; and total weight, (draws,) each.
+    tuple of scipy.sparse.csr_array
+        All images, (2T + 1, groups): in row 2t those between two true scores, in row 2t + 1 those that have one. Then
+        the true images, (T, groups).
     """
-    weight = np.ones((1, len(truth))) if weights is None else weights
-    order = np.argsort(score, kind="stable")
-    true = order[truth[order]]
-    below, upto, total = [], [], []
-    for images in (order, true):
-        sums = np.zeros((len(weight), len(images) + 1))
-        np.cumsum(weight[:, images], axis=1, out=sums[:, 1:])
-        below.append(sums[:, np.searchsorted(score[images], score[true], side="left")])
-        upto.append(sums[:, np.searchsorted(score[images], score[true], side="right")])
-        total.append(sums[:, -1])
-    return weight[:, true], tuple(below), tuple(upto), tuple(total)
+    steps = np.unique(score[truth])
+    place = np.searchsorted(steps, score, side="left") + np.searchsorted(steps, score, side="right")
+    groups, once = bootstrap.counts.shape[1], np.ones(len(score))
+    everything = sparse.csr_array((once, (place, bootstrap.lesion)), shape=(2 * len(steps) + 1, groups))
+    true = (once[truth], (place[truth] // 2, bootstrap.lesion[truth]))
+    return everything, sparse.csr_array(true, shape=(len(steps), groups))
+
+
+def _ranked(counts: np.ndarray, everything: sparse.csr_array, true: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+    """Return area and average precision of one class in a block of draws, given its :func:`_places`."""
+    upto, hit = everything @ counts, true @ counts
+    hit_upto = hit.copy()
+    for sums in (upto, hit_upto):
+        for below, row in pairwise(sums):  # row by row: numpy.cumsum goes down each column, many times slower
+            row += below
+    if not len(hit):
+        return (absent := np.full(counts.shape[1], np.nan)), absent
+    total, positive, below = upto[-1], hit_upto[-1], upto[:-1:2]
+    wins = np.einsum("td,td->d", hit, below + upto[1::2] - 2 * hit_upto + hit) / 2
+    sums = np.einsum("td,td->d", hit, (positive - hit_upto + hit) / np.maximum(total - below, 1))
+    with np.errstate(invalid="ignore"):
+        return wins / (positive * (total - positive)), sums / positive
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Draws of lesions with replacement, the same for every score computed from them.
+    """Draws of lesion groups with replacement, the same for every score computed from them.
+
+    The groups are those that a split keeps together (``lesion_group``): images of one lesion, and of lesions that a
+    duplicate joins. A draw may lose a class, with no true image of it. The class is then left out of that draw's macro
+    scores (balanced accuracy, macro F1, macro AUC, macro average precision), and its own scores are NaN in that draw
+    and left out of their intervals: a class is never counted as zero because it was not drawn.
 
     Attributes
     ----------
     counts
-        float64 of shape (draws, lesions): how often each lesion was drawn.
+        Whole numbers, uint8, of shape (draws, groups): how often each group was drawn.
     lesion
-        int64 of shape (N,): the lesion of each image as a column of `counts`.
+        int64 of shape (N,): the group of each image as a column of `counts`.
     """
 
     counts: np.ndarray
     lesion: np.ndarray
 
     @classmethod
-    def draw(cls, lesion_ids: np.ndarray, *, draws: int, seed: int) -> Bootstrap:
-        """Draw as many lesions as there are, `draws` times (the cluster bootstrap).
+    def draw(cls, ids: np.ndarray, *, draws: int, seed: int) -> Bootstrap:
+        """Draw as many groups as there are, `draws` times (the cluster bootstrap), given the group of each image.
 
         Source: A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application" (1997), 3.8.
         """
-        lesions, lesion = np.unique(lesion_ids, return_inverse=True)
-        equal = np.full(len(lesions), 1 / len(lesions))
-        drawn = np.random.default_rng(seed).multinomial(len(lesions), equal, size=draws)
-        return cls(drawn.astype(float), lesion)
+        groups, lesion = np.unique(ids, return_inverse=True)
+        rng = np.random.default_rng(seed)
+        counts = np.empty((draws, len(groups)), np.uint8)  # that one is drawn 256 times has a chance of 1e-500
+        for row in counts:
+            row[:] = np.bincount(rng.integers(0, len(groups), len(groups)), minlength=len(groups))
+        return cls(counts, lesion)
+
+    @classmethod
+    def once(cls, images: int) -> Bootstrap:
+        """Return the sample itself as the only draw: every image once."""
+        return cls(np.ones((1, images), np.uint8), np.arange(images))
+
+    def only(self, at: np.ndarray) -> Bootstrap:
+        """Return the same draws for some of the images, bool (N,)."""
+        groups, lesion = np.unique(self.lesion[at], return_inverse=True)
+        return Bootstrap(self.counts[:, groups], lesion)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield the counts a few draws at a time, as float64 of shape (groups, some draws): they fit a cache."""
+        for start in range(0, len(self.counts), BLOCK):
+            yield self.counts[start : start + BLOCK].T.astype(float, order="C")
 
     def weights(self) -> np.ndarray:
-        """Return how often each image counts in each draw: shape (draws, N)."""
-        return self.counts[:, self.lesion]
+        """Return how often each image counts in each draw: float64 of shape (draws, N)."""
+        return self.counts[:, self.lesion].astype(float)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Sum per-image values, shape (N, k), over each draw: shape (draws, k)."""
         sums = np.zeros((self.counts.shape[1], values.shape[1]))
         np.add.at(sums, self.lesion, values)
-        return self.counts @ sums
+        return np.concatenate([counts.T @ sums for counts in self.blocks()])
 
     def confusions(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return each draw's confusion matrix: shape (draws, 7, 7)."""
@@ -136,67 +176,62 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Sample:
-    """Images that are to be scored, as they are or in draws of their lesions; every ingredient is computed once.
+    """Images that are to be scored, in every draw of their lesions; each ingredient is computed once.
 
     Attributes
     ----------
     labels, probabilities
         Shapes (N,) and (N, 7).
     bootstrap
-        Draws of these images' lesions; absent, each image counts once. Every result has a first axis of draws with it,
-        and none without.
+        Draws of these images' lesions; :meth:`Bootstrap.once` for the images as they are.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
-    bootstrap: Bootstrap | None = None
+    bootstrap: Bootstrap
 
     @cached_property
     def confusions(self) -> np.ndarray:
-        """Confusion matrices (..., 7, 7): rows the true class, columns the predicted."""
-        if self.bootstrap is None:
-            return confusion(self.labels, self.probabilities)
+        """Confusion matrices (draws, 7, 7): rows the true class, columns the predicted."""
         return self.bootstrap.confusions(self.labels, self.probabilities)
+
+    @cached_property
+    def rankings(self) -> dict[str, np.ndarray]:
+        """Area under the ROC curve, auc, and average_precision of each class against the rest, (draws, 7)."""
+        return _rankings(self.labels, self.probabilities, self.bootstrap)
 
     @cached_property
     def classes(self) -> np.ndarray:
         """Which classes have a true image, drawn or not: bool of shape (7,)."""
         return np.isin(np.arange(len(DX)), self.labels)
 
-    @cached_property
-    def weights(self) -> np.ndarray | None:
-        """How often each image counts in each draw, (draws, N)."""
-        return None if self.bootstrap is None else self.bootstrap.weights()
-
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the mean over images of values (N, k): shape (..., k)."""
-        if self.bootstrap is None:
-            return values.mean(0)
+        """Return the mean over images of values (N, k): shape (draws, k)."""
         return self.bootstrap.total(values) / self.bootstrap.total(np.ones((len(values), 1)))
 
     def of_class(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        """Return a ratio of each class, (..., 7): zero without a denominator, NaN where the class has no true image."""
+        """Return a ratio of each class, (draws, 7): zero without a denominator, NaN where it has no true image."""
         return np.where(self.confusions.sum(-1) > 0, _ratio(part, whole), np.nan)
 
 
 def precision(sample: Sample) -> np.ndarray:
-    """Return the share of the images called each class that are of it, (..., 7)."""
+    """Return the share of the images called each class that are of it, (draws, 7)."""
     return sample.of_class(_hit(sample), sample.confusions.sum(-2))
 
 
 def recall(sample: Sample) -> np.ndarray:
-    """Return the share of the images of each class that are called it, (..., 7)."""
+    """Return the share of the images of each class that are called it, (draws, 7)."""
     return sample.of_class(_hit(sample), sample.confusions.sum(-1))
 
 
 def specificity(sample: Sample) -> np.ndarray:
-    """Return the share of all other images that are not called each class, (..., 7)."""
+    """Return the share of all other images that are not called each class, (draws, 7)."""
     others = _total(sample)[..., None] - sample.confusions.sum(-1)
     return sample.of_class(others - (sample.confusions.sum(-2) - _hit(sample)), others)
 
 
 def f1(sample: Sample) -> np.ndarray:
-    """Return the harmonic mean of precision and recall of each class, (..., 7)."""
+    """Return the harmonic mean of precision and recall of each class, (draws, 7)."""
     return sample.of_class(2 * _hit(sample), sample.confusions.sum(-1) + sample.confusions.sum(-2))
 
 
@@ -247,16 +282,6 @@ def sensitivity(sample: Sample, yes: tuple[str, ...]) -> np.ndarray:
     return _share(true[..., places].sum((-2, -1)), true.sum((-2, -1)))
 
 
-def auc(sample: Sample) -> np.ndarray:
-    """Return the area under the ROC curve of each class against the rest, (..., 7)."""
-    return one_vs_rest_auc(sample.labels, sample.probabilities, sample.weights)
-
-
-def precisions(sample: Sample) -> np.ndarray:
-    """Return the average precision of each class against the rest, (..., 7)."""
-    return average_precision(sample.labels, sample.probabilities, sample.weights)
-
-
 def calibration_error(sample: Sample, *, adaptive: bool = False, bins: int = calibration.BINS) -> np.ndarray:
     """Return the expected calibration error in the bins of the sample (:func:`skinlesion.scoring.calibration.gaps`)."""
     gaps = calibration.gaps(sample.labels, sample.probabilities, adaptive=adaptive, bins=bins)
@@ -282,7 +307,7 @@ class Score:
     name
         In files and columns.
     of
-        Computes it of a sample: shape (...), or (..., 7) for a score of each class.
+        Computes it of a sample: shape (draws,), or (draws, 7) for a score of each class.
     shown
         In which of :data:`PLACES`.
     heading
@@ -329,8 +354,8 @@ SCORES = (
     Score("weighted_f1", weighted_f1, ("headline",), "weighted F1"),
     Score("kappa", kappa, ("headline",)),
     Score("mcc", mcc, ("headline",), "MCC"),
-    Score("macro_auc", lambda sample: _nanmean(auc(sample)), ("headline", "paper", "effects"), "macro AUC"),
-    Score("macro_average_precision", lambda sample: _nanmean(precisions(sample)), ("headline",)),
+    Score("macro_auc", lambda sample: _nanmean(sample.rankings["auc"]), ("headline", "paper", "effects"), "macro AUC"),
+    Score("macro_average_precision", lambda sample: _nanmean(sample.rankings["average_precision"]), ("headline",)),
     Score(
         "melanoma_sensitivity",
         partial(sensitivity, yes=("mel",)),
@@ -370,8 +395,8 @@ SCORES = (
     Score("precision", precision, ("class", "paper class"), digits=2),
     Score("specificity", specificity, ("class",), digits=2),
     Score("f1", f1, ("class", "paper class"), "F1", digits=2),
-    Score("auc", auc, ("class", "paper class"), "AUC", digits=2),
-    Score("average_precision", precisions, ("class",), digits=2),
+    Score("auc", lambda sample: sample.rankings["auc"], ("class", "paper class"), "AUC", digits=2),
+    Score("average_precision", lambda sample: sample.rankings["average_precision"], ("class",), digits=2),
 )
 """Every score, in the order of every table. Malignant sensitivity and specificity: a malignant image called malignant,
 a benign one called benign, whichever of the diagnoses of that kind it is called."""
@@ -385,17 +410,23 @@ def names(where: str) -> list[str]:
 
 
 def values(
-    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None, *, where: str = "headline"
+    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap, *, where: str = "headline"
 ) -> dict[str, np.ndarray]:
-    """Return the scores that one of :data:`PLACES` shows: as measured, or with a bootstrap in every draw.
+    """Return the scores that one of :data:`PLACES` shows in every draw.
 
     Returns
     -------
     dict of numpy.ndarray
-        By name: a number, or with a bootstrap (draws,); a score of each class has a last axis of 7 more.
+        By name: shape (draws,), or (draws, 7) for a score of each class.
     """
     sample = Sample(labels, probabilities, bootstrap)
     return {name: BY_NAME[name].of(sample) for name in names(where)}
+
+
+def measured(labels: np.ndarray, probabilities: np.ndarray, *, where: str = "headline") -> dict[str, np.ndarray]:
+    """Return the scores that one of :data:`PLACES` shows, of the images as they are: as :func:`values` of one draw."""
+    found = values(labels, probabilities, Bootstrap.once(len(labels)), where=where)
+    return {name: value[0] for name, value in found.items()}
 
 
 def headline(
@@ -409,7 +440,7 @@ def headline(
         One row a score; columns value, low, high.
     """
     drawn = {} if bootstrap is None else values(labels, probabilities, bootstrap, where=where)
-    return _with_intervals(values(labels, probabilities, where=where), drawn)
+    return _with_intervals(measured(labels, probabilities, where=where), drawn)
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
@@ -421,7 +452,7 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstra
         Index (dx, score); columns value, low, high, support (true images of the class). A class without a true image
         has no value.
     """
-    value = values(labels, probabilities, where="class")
+    value = measured(labels, probabilities, where="class")
     drawn = {} if bootstrap is None else values(labels, probabilities, bootstrap, where="class")
     tables = []
     for k in range(len(DX)):

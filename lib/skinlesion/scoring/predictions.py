@@ -24,7 +24,7 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
         If a column is missing, an image occurs twice, a diagnosis is unknown, or the probabilities of a
         row are not between zero and one with sum one (± 0.0001).
     """
-    missing = [name for name in ["image_id", "lesion_id", "part", "dx", *COLUMNS] if name not in table]
+    missing = [name for name in ["image_id", "lesion_id", "lesion_group", "part", "dx", *COLUMNS] if name not in table]
     if missing:
         raise PredictionsError(f"predictions lack the column(s) {', '.join(missing)}")
     probability = table[COLUMNS].to_numpy()
@@ -42,7 +42,9 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def part(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return labels (N,), probabilities (N, 7) and lesion ids (N,) of one part.
+    """Return labels (N,), probabilities (N, 7) and lesion groups (N,) of one part.
+
+    The groups are those that the split keeps together, and so what a bootstrap has to draw.
 
     Raises
     ------
@@ -53,4 +55,4 @@ def part(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.nda
     if rows.empty:
         raise PredictionsError(f"predictions have no {name} image")
     labels = rows.dx.map(DX.index).to_numpy(dtype=np.int64)
-    return labels, rows[COLUMNS].to_numpy(), rows.lesion_id.to_numpy()
+    return labels, rows[COLUMNS].to_numpy(), rows.lesion_group.to_numpy()

@@ -80,19 +80,19 @@ def scores(
     Parameters
     ----------
     cases
-        Rows of one part with dx, lesion_id and the `columns` to group by; a missing value is no group.
+        Rows of one part with dx, lesion_group and the `columns` to group by; a missing value is no group.
     probabilities
         Shape (N, 7), in the order of the rows.
     columns
         A column, or two of which every pair of values is a group.
     bootstrap
-        Draws of the lesions of these rows.
+        Draws of the lesion groups of these rows.
 
     Returns
     -------
     pandas.DataFrame
-        One row a group and score: column, group, score, images, lesions, counted (images the score is over),
-        value, low, high (95% percentile interval), gap (to the images of the same column outside the group),
+        One row a group and score: column, group, score, images, lesions (lesion groups), counted (images the score is
+        over), value, low, high (95% percentile interval), gap (to the images of the same column outside the group),
         gap_low, gap_high, p (two-sided, from the gap and its standard error over the draws) and p_holm (S. Holm,
         Scand. J. Stat. 6, 65 (1979): over all groups of the score). Where fewer than 20 images are counted in or
         outside the group there is no value. A group that is all right, or all wrong, varies in no draw: its interval is
@@ -109,10 +109,10 @@ def scores(
                 "column": " × ".join(keys),
                 "group": str(name),
                 "images": int(at.sum()),
-                "lesions": cases.lesion_id[at].nunique(),
+                "lesions": cases.lesion_group[at].nunique(),
             }
             inside, outside = (
-                _scores(labels[which], probabilities[which], Bootstrap(bootstrap.counts, bootstrap.lesion[which]))
+                _scores(labels[which], probabilities[which], bootstrap.only(which))
                 for which in (at, ~at & values.notna().to_numpy())
             )
             rows += [
@@ -190,7 +190,7 @@ def _scores(
     }
     if len(labels) < SMALLEST:
         return {score: (number, np.nan, np.empty(0)) for score, number in counted.items()}
-    value = evaluation.values(labels, probabilities, where="subgroups")
+    value = evaluation.measured(labels, probabilities, where="subgroups")
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw may have no image of the group
         drawn = evaluation.values(labels, probabilities, bootstrap, where="subgroups")
     return {score: (counted[score], float(value[score]), drawn[score]) for score in SCORES}
