@@ -12,7 +12,8 @@ SEEDS = st.integers(0, 10_000)
 
 
 def error(labels, probabilities, **bins):
-    return evaluation.calibration_error(evaluation.Sample(labels, probabilities), **bins)
+    once = evaluation.Bootstrap.once(len(labels))
+    return evaluation.calibration_error(evaluation.Sample(labels, probabilities, once), **bins)[0]
 
 
 @settings(max_examples=40, deadline=None)

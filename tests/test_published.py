@@ -58,7 +58,7 @@ def test_the_published_bytes(verify):
     verdict, table = verify()
     assert verdict == VERDICTS[AS_PUBLISHED]
     assert set(table.outcome) <= {AS_PUBLISHED, published.NOT_CHECKED}
-    assert table.found["sizes in pixels"] == "160×120: 86"
+    assert table.found["sizes in pixels"] == "160×120: 120"
 
 
 def test_other_images_are_said_and_not_refused(verify, copied):

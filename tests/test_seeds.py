@@ -41,7 +41,7 @@ def test_one_seed_has_the_interval_of_its_own_bootstrap():
     np.testing.assert_array_equal(found.loc[expected.index, ["mean", "low", "high"]], expected)
     assert (found["minimum"] == found["maximum"]).all()
     assert found.between.isna().all()
-    right = evaluation.drawn_headline(labels, probabilities, bootstrap)["accuracy"]
+    right = evaluation.values(labels, probabilities, bootstrap)["accuracy"]
     assert found.lesions["accuracy"] == pytest.approx(right.std(ddof=1))
 
 

@@ -63,9 +63,9 @@ def test_decisions_are_shown_with_intervals():
 
 def test_ways_to_count_have_a_row_each_with_intervals():
     table = random_predictions(80)
-    found = lesions.estimands(table, table.assign(lesion_group=table.lesion_id), draws=20, seed=0)
+    found = lesions.estimands(table, table, draws=20, seed=0)
     shown = tables.estimands(found)
     assert shown.index.tolist() == list(found)
-    assert shown.rows["one vote a lesion"] == table.lesion_id[table.part == "test"].nunique()
+    assert shown.rows["one vote a lesion"] == table.lesion_group[table.part == "test"].nunique()
     value = found["one vote a lesion"]["headline"].loc["accuracy"]
     assert shown.accuracy["one vote a lesion"] == tables.interval(*value)

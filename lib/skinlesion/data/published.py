@@ -80,9 +80,7 @@ def _table(done: Verification, folder: Path, name: str) -> pd.DataFrame | None:
     except DatasetError as error:
         done.add("table", "readable", error, WRONG)
         return None
-    same_file = (
-        path.name in download.EXPECTED and pooch.file_hash(str(path), alg="md5") == download.EXPECTED[path.name].md5
-    )
+    same_file = path.name in download.EXPECTED and _md5(path) == download.EXPECTED[path.name].md5
     cases = dataset.faults(frame)
     vocabulary = cases.check.astype(str).str.match("isin|str_matches|in_range")
     twice = cases.check.astype(str).eq("field_uniqueness")
@@ -135,7 +133,7 @@ def _archives(done: Verification, folder: Path, name: str) -> None:
             if source.md5 is None:
                 done.add(source.name, expected, f"{size:,} bytes", DIFFERS)
                 continue
-            digest = pooch.file_hash(str(path), alg="md5")
+            digest = _md5(path)
             outcome = AS_PUBLISHED if digest == source.md5 else NOT_CHECKED if need.optional else DIFFERS
             done.add(source.name, expected, f"MD5 {digest}, {size:,} bytes", outcome)
 
@@ -191,3 +189,7 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {count:,}" for key, count in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _md5(path: Path) -> str:
+    return pooch.file_hash(str(path), alg="md5")  # what Dataverse publishes

@@ -393,13 +393,13 @@ def _scores(used: pd.DataFrame) -> list[dict[str, Any]]:
         if not at.any():
             continue
         bootstrap = evaluation.Bootstrap.draw(test.lesion_group[at].to_numpy(), draws=DRAWS, seed=0)
-        whole = evaluation.Sample(labels[at], predicted[at])
+        whole = evaluation.Sample(labels[at], predicted[at], evaluation.Bootstrap.once(int(at.sum())))
         drawn = evaluation.Sample(labels[at], predicted[at], bootstrap)
         row: dict[str, Any] = {"images": name, "count": int(at.sum())}
         row["majority_accuracy"] = evaluation.majority_accuracy(labels[at])
         for score in SCORES:
             low, high = evaluation.interval(evaluation.BY_NAME[score].of(drawn))
-            row[score] = {"value": float(evaluation.BY_NAME[score].of(whole)), "low": low, "high": high}
+            row[score] = {"value": float(evaluation.BY_NAME[score].of(whole)[0]), "low": low, "high": high}
         rows.append(row)
     return rows
 

@@ -144,4 +144,4 @@ def _scores(model: nn.Module, pixels: np.ndarray, labels: np.ndarray) -> dict[st
     source = batches.open_source(pixels, next(model.parameters()).device)
     scores = engine.logits(model, source, np.arange(len(pixels)))
     probabilities = torch.softmax(scores.double(), dim=1).numpy()
-    return {name: float(value) for name, value in evaluation.values(labels, probabilities, where="probes").items()}
+    return {name: float(value) for name, value in evaluation.measured(labels, probabilities, where="probes").items()}

@@ -147,6 +147,11 @@ class Bootstrap:
         """Return the sample itself as the only draw: every image once."""
         return cls(np.ones((1, images), np.uint8), np.arange(images))
 
+    def only(self, at: np.ndarray) -> Bootstrap:
+        """Return the same draws for some of the images, bool (N,)."""
+        groups, lesion = np.unique(self.lesion[at], return_inverse=True)
+        return Bootstrap(self.counts[:, groups], lesion)
+
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield the counts a few draws at a time, as float64 of shape (groups, some draws): they fit a cache."""
         for start in range(0, len(self.counts), BLOCK):
@@ -171,68 +176,62 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Sample:
-    """Images that are to be scored, as they are or in draws of their lesions; every ingredient is computed once.
+    """Images that are to be scored, in every draw of their lesions; each ingredient is computed once.
 
     Attributes
     ----------
     labels, probabilities
         Shapes (N,) and (N, 7).
     bootstrap
-        Draws of these images' lesions; absent, each image counts once. Every result has a first axis of draws with it,
-        and none without.
+        Draws of these images' lesions; :meth:`Bootstrap.once` for the images as they are.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
-    bootstrap: Bootstrap | None = None
+    bootstrap: Bootstrap
 
     @cached_property
     def confusions(self) -> np.ndarray:
-        """Confusion matrices (..., 7, 7): rows the true class, columns the predicted."""
-        if self.bootstrap is None:
-            return confusion(self.labels, self.probabilities)
+        """Confusion matrices (draws, 7, 7): rows the true class, columns the predicted."""
         return self.bootstrap.confusions(self.labels, self.probabilities)
+
+    @cached_property
+    def rankings(self) -> dict[str, np.ndarray]:
+        """Area under the ROC curve, auc, and average_precision of each class against the rest, (draws, 7)."""
+        return _rankings(self.labels, self.probabilities, self.bootstrap)
 
     @cached_property
     def classes(self) -> np.ndarray:
         """Which classes have a true image, drawn or not: bool of shape (7,)."""
         return np.isin(np.arange(len(DX)), self.labels)
 
-    @cached_property
-    def rankings(self) -> dict[str, np.ndarray]:
-        """What every threshold of each class's probability gives: auc and average_precision, (..., 7) each."""
-        found = _rankings(self.labels, self.probabilities, self.bootstrap or Bootstrap.once(len(self.labels)))
-        return {name: values[0] for name, values in found.items()} if self.bootstrap is None else found
-
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """Return the mean over images of values (N, k): shape (..., k)."""
-        if self.bootstrap is None:
-            return values.mean(0)
+        """Return the mean over images of values (N, k): shape (draws, k)."""
         return _share(self.bootstrap.total(values), self.bootstrap.total(np.ones((len(values), 1))))
 
     def of_class(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        """Return a ratio of each class, (..., 7): zero without a denominator, NaN where the class has no true image."""
+        """Return a ratio of each class, (draws, 7): zero without a denominator, NaN where it has no true image."""
         return np.where(self.confusions.sum(-1) > 0, _ratio(part, whole), np.nan)
 
 
 def precision(sample: Sample) -> np.ndarray:
-    """Return the share of the images called each class that are of it, (..., 7)."""
+    """Return the share of the images called each class that are of it, (draws, 7)."""
     return sample.of_class(_hit(sample), sample.confusions.sum(-2))
 
 
 def recall(sample: Sample) -> np.ndarray:
-    """Return the share of the images of each class that are called it, (..., 7)."""
+    """Return the share of the images of each class that are called it, (draws, 7)."""
     return sample.of_class(_hit(sample), sample.confusions.sum(-1))
 
 
 def specificity(sample: Sample) -> np.ndarray:
-    """Return the share of all other images that are not called each class, (..., 7)."""
+    """Return the share of all other images that are not called each class, (draws, 7)."""
     others = _total(sample)[..., None] - sample.confusions.sum(-1)
     return sample.of_class(others - (sample.confusions.sum(-2) - _hit(sample)), others)
 
 
 def f1(sample: Sample) -> np.ndarray:
-    """Return the harmonic mean of precision and recall of each class, (..., 7)."""
+    """Return the harmonic mean of precision and recall of each class, (draws, 7)."""
     return sample.of_class(2 * _hit(sample), sample.confusions.sum(-1) + sample.confusions.sum(-2))
 
 
@@ -283,16 +282,6 @@ def sensitivity(sample: Sample, yes: tuple[str, ...]) -> np.ndarray:
     return _share(true[..., places].sum((-2, -1)), true.sum((-2, -1)))
 
 
-def auc(sample: Sample) -> np.ndarray:
-    """Return the area under the ROC curve of each class against the rest, (..., 7)."""
-    return sample.rankings["auc"]
-
-
-def precisions(sample: Sample) -> np.ndarray:
-    """Return the average precision of each class against the rest, (..., 7)."""
-    return sample.rankings["average_precision"]
-
-
 def calibration_error(sample: Sample, *, adaptive: bool = False, bins: int = calibration.BINS) -> np.ndarray:
     """Return the expected calibration error in the bins of the sample (:func:`skinlesion.scoring.calibration.gaps`)."""
     gaps = calibration.gaps(sample.labels, sample.probabilities, adaptive=adaptive, bins=bins)
@@ -318,7 +307,7 @@ class Score:
     name
         In files and columns.
     of
-        Computes it of a sample: shape (...), or (..., 7) for a score of each class.
+        Computes it of a sample: shape (draws,), or (draws, 7) for a score of each class.
     shown
         In which of :data:`PLACES`.
     heading
@@ -365,8 +354,8 @@ SCORES = (
     Score("weighted_f1", weighted_f1, ("headline",), "weighted F1"),
     Score("kappa", kappa, ("headline",)),
     Score("mcc", mcc, ("headline",), "MCC"),
-    Score("macro_auc", lambda sample: _nanmean(auc(sample)), ("headline", "paper", "effects"), "macro AUC"),
-    Score("macro_average_precision", lambda sample: _nanmean(precisions(sample)), ("headline",)),
+    Score("macro_auc", lambda sample: _nanmean(sample.rankings["auc"]), ("headline", "paper", "effects"), "macro AUC"),
+    Score("macro_average_precision", lambda sample: _nanmean(sample.rankings["average_precision"]), ("headline",)),
     Score(
         "melanoma_sensitivity",
         partial(sensitivity, yes=("mel",)),
@@ -406,8 +395,8 @@ SCORES = (
     Score("precision", precision, ("class", "paper class"), digits=2),
     Score("specificity", specificity, ("class",), digits=2),
     Score("f1", f1, ("class", "paper class"), "F1", digits=2),
-    Score("auc", auc, ("class", "paper class"), "AUC", digits=2),
-    Score("average_precision", precisions, ("class",), digits=2),
+    Score("auc", lambda sample: sample.rankings["auc"], ("class", "paper class"), "AUC", digits=2),
+    Score("average_precision", lambda sample: sample.rankings["average_precision"], ("class",), digits=2),
 )
 """Every score, in the order of every table. Malignant sensitivity and specificity: a malignant image called malignant,
 a benign one called benign, whichever of the diagnoses of that kind it is called."""
@@ -421,17 +410,23 @@ def names(where: str) -> list[str]:
 
 
 def values(
-    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None, *, where: str = "headline"
+    labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap, *, where: str = "headline"
 ) -> dict[str, np.ndarray]:
-    """Return the scores that one of :data:`PLACES` shows: as measured, or with a bootstrap in every draw.
+    """Return the scores that one of :data:`PLACES` shows in every draw.
 
     Returns
     -------
     dict of numpy.ndarray
-        By name: a number, or with a bootstrap (draws,); a score of each class has a last axis of 7 more.
+        By name: shape (draws,), or (draws, 7) for a score of each class.
     """
     sample = Sample(labels, probabilities, bootstrap)
     return {name: BY_NAME[name].of(sample) for name in names(where)}
+
+
+def measured(labels: np.ndarray, probabilities: np.ndarray, *, where: str = "headline") -> dict[str, np.ndarray]:
+    """Return the scores that one of :data:`PLACES` shows, of the images as they are: as :func:`values` of one draw."""
+    found = values(labels, probabilities, Bootstrap.once(len(labels)), where=where)
+    return {name: value[0] for name, value in found.items()}
 
 
 def headline(
@@ -445,7 +440,7 @@ def headline(
         One row a score; columns value, low, high.
     """
     drawn = {} if bootstrap is None else values(labels, probabilities, bootstrap, where=where)
-    return _with_intervals(values(labels, probabilities, where=where), drawn)
+    return _with_intervals(measured(labels, probabilities, where=where), drawn)
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> pd.DataFrame:
@@ -457,7 +452,7 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstra
         Index (dx, score); columns value, low, high, support (true images of the class). A class without a true image
         has no value.
     """
-    value = values(labels, probabilities, where="class")
+    value = measured(labels, probabilities, where="class")
     drawn = {} if bootstrap is None else values(labels, probabilities, bootstrap, where="class")
     tables = []
     for k in range(len(DX)):

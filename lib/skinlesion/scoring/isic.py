@@ -100,7 +100,7 @@ def scores(truth: pd.DataFrame, submission: pd.DataFrame) -> dict[str, float]:
     ours = [dx.upper() for dx in DX]
     labels = expected.loc[kept, ours].to_numpy().argmax(1)
     probabilities = given.loc[kept, ours].to_numpy()
-    found = {"balanced_accuracy": float(evaluation.balanced_accuracy(evaluation.Sample(labels, probabilities)))}
+    found = {"balanced_accuracy": float(evaluation.measured(labels, probabilities)["balanced_accuracy"])}
     for name, values in (
         ("auc", evaluation.one_vs_rest_auc(labels, probabilities)),
         ("ap", evaluation.average_precision(labels, probabilities)),

@@ -22,9 +22,8 @@ trainings vary, and their intervals are wide. One seed says nothing: its interva
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -114,12 +113,12 @@ class Scores:
 
 def headline(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> Scores:
     """Return the scores of :func:`skinlesion.scoring.evaluation.headline` for every seed."""
-    return _over(tables, part, draws, evaluation.values)
+    return _over(tables, part, draws, where="headline")
 
 
 def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> dict[str, Scores]:
     """Return the scores of each class that the paper shows for every seed."""
-    found = _over(tables, part, draws, partial(evaluation.values, where="paper class"))
+    found = _over(tables, part, draws, where="paper class")
     return {
         dx: Scores(
             {name: values[:, k] for name, values in found.measured.items()},
@@ -161,20 +160,15 @@ def _row(values: np.ndarray, drawn: np.ndarray) -> tuple[float, ...]:
     return mean, low, high, values.min(), values.max(), between, np.sqrt(lesions)
 
 
-def _over(
-    tables: Mapping[int, pd.DataFrame],
-    part: str,
-    draws: Draws,
-    scored: Callable[[np.ndarray, np.ndarray, Bootstrap], dict[str, np.ndarray]],
-) -> Scores:
-    """Return what `scored` says of every seed, of the sample itself and of its draws."""
+def _over(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws, *, where: str) -> Scores:
+    """Return the scores that a place shows (:data:`skinlesion.scoring.evaluation.PLACES`) of every seed."""
     whole, drawn = [], []
     for table in tables.values():
         labels, probabilities, groups = predictions.part(table, part)
-        whole.append(scored(labels, probabilities, Bootstrap.once(len(labels))))
-        drawn.append(scored(labels, probabilities, draws.bootstrap(groups)))
+        whole.append(evaluation.measured(labels, probabilities, where=where))
+        drawn.append(evaluation.values(labels, probabilities, draws.bootstrap(groups), where=where))
     return Scores(
-        {name: np.concatenate([each[name] for each in whole]) for name in whole[0]},
+        {name: np.stack([each[name] for each in whole]) for name in whole[0]},
         {name: np.stack([each[name] for each in drawn]) for name in drawn[0]},
         draws,
     )

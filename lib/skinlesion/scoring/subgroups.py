@@ -113,7 +113,7 @@ def scores(
                 "lesions": cases.lesion_group[at].nunique(),
             }
             inside, outside = (
-                _scores(labels[which], probabilities[which], Bootstrap(bootstrap.counts, bootstrap.lesion[which]))
+                _scores(labels[which], probabilities[which], bootstrap.only(which))
                 for which in (at, ~at & values.notna().to_numpy())
             )
             rows += [
@@ -191,7 +191,7 @@ def _scores(
     }
     if len(labels) < SMALLEST:
         return {score: (number, np.nan, np.empty(0)) for score, number in counted.items()}
-    value = evaluation.values(labels, probabilities, where="subgroups")
+    value = evaluation.measured(labels, probabilities, where="subgroups")
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw may have no image of the group
         drawn = evaluation.values(labels, probabilities, bootstrap, where="subgroups")
     return {score: (counted[score], float(value[score]), drawn[score]) for score in SCORES}
