@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from conftest import claiming
 
+from skinlesion import parameters
 from skinlesion.data import archives, dataset, images
 from skinlesion.data.dataset import DatasetError
 
@@ -365,3 +366,44 @@ def test_examples_are_of_different_lesions(opened):
     assert drawn.lesion_id.is_unique
     assert (drawn.dx.value_counts() == 3).all()
     assert set(drawn.dx) == set(dataset.DX)
+
+
+@pytest.fixture
+def own(drawn, tmp_path):
+    """Photographs of somebody's own, in a folder each, as PH2 has them, with a table of their own."""
+    source = dataset.open_dataset(parameters.load("demo", {"data": str(drawn), "synthetic_lesions": 84}))
+    folder = tmp_path / "PH2"
+    rows = []
+    for number, row in enumerate(source.metadata.itertuples()):
+        member = source.members[row.image_id]
+        with archives.open_container(member.container) as read:
+            content = read(member.name)
+        name = f"IMD{number:03d}"
+        (folder / "images" / name).mkdir(parents=True)
+        (folder / "images" / name / f"{name}.jpg").write_bytes(content)
+        rows.append({"image_id": name, "dx": row.dx, "dx_type": "expert", "dataset": "Pedro Hispano"[:5]})
+    (folder / "images" / "overview.jpg").write_bytes(b"no picture")  # which the table does not speak of
+    pd.DataFrame(rows).to_csv(folder / "metadata.csv", sep=";", index=False)
+    return folder
+
+
+def test_images_of_ones_own_are_read_by_a_table_of_ones_own(own):
+    data = dataset.open_dataset(parameters.load("quick", {"data": str(own)}))
+    assert data.title.startswith(f"images of PH2, {len(data.metadata)} images of {len(data.metadata)} lesions")
+    assert data.metadata.lesion_id.equals(data.metadata.image_id)
+    assert set(data.metadata.dx_type) == {"expert"}
+    assert set(data.metadata.dataset) == {"Pedro"}
+    assert data.metadata.age.isna().all()
+    assert set(data.members) == set(data.metadata.image_id)
+    assert not data.synthetic
+
+
+def test_a_table_of_ones_own_needs_a_known_diagnosis_and_every_image(own):
+    table = own / "metadata.csv"
+    text = table.read_text()
+    table.write_text(text.replace(";nv;", ";naevus;", 1))
+    with pytest.raises(DatasetError, match="naevus"):
+        dataset.open_dataset(parameters.load("quick", {"data": str(own)}))
+    table.write_text(text + "IMD999;nv;expert;Pedro\n")
+    with pytest.raises(DatasetError, match="IMD999 is in the table, but in no archive"):
+        dataset.open_dataset(parameters.load("quick", {"data": str(own)}))

@@ -18,6 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from skinlesion import files
 from skinlesion.errors import StudyError
 
+OWN = "own"
+"""Images of somebody's own, each called what the table calls it."""
+
 LAYOUTS = {
     "ham10000": {
         "Dataverse archives": "HAM10000_images_part_*.zip",
@@ -27,6 +30,7 @@ LAYOUTS = {
         "Dataverse archives": "ISIC2018_Task3_Test_Images.zip",
         "ISIC challenge archives": "ISIC2018_Task3_Test_Input.zip",
     },
+    OWN: {},
 }
 """Names of each set's image archives. Where a folder has none, JPEGs are looked for in it and in its subfolders."""
 
@@ -43,6 +47,9 @@ WITHOUT_WEIGHT = "ISIC_0035068"
 MASKS = "HAM10000_segmentations_lesion_tschandl.zip"
 
 IMAGE_ID = re.compile(r"(ISIC|SYN)_\d{7}")
+ANY_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
+"""What an image may be called: as the archive's, and of somebody's own."""
+
 MOST_BYTES = 20_000_000
 """No image of the data is larger; the original's largest is well under a megabyte."""
 MOST_PIXELS = 50_000_000
@@ -106,7 +113,7 @@ def index(folder: Path, name: str = "ham10000") -> dict[str, Member]:
         stands for two different images.
     """
     members: dict[str, Member] = {}
-    others = [ids for other, ids in IDS.items() if other != name]
+    others = [ids for other, ids in IDS.items() if other != name != OWN]
     for image_id, found in _members(folder, name):
         if any(first <= image_id <= last for first, last in others):
             continue
@@ -116,8 +123,10 @@ def index(folder: Path, name: str = "ham10000") -> dict[str, Member]:
             raise DatasetError(_twice(image_id, known, found))
     if not members:
         raise DatasetError(
-            f"{folder} has no image of {name}: neither {' nor '.join(LAYOUTS[name].values())}, nor a subfolder with "
-            f"ISIC_*.jpg. `make data DATASET={name}` downloads them"
+            f"{folder} has no image of the table's: no JPEG in it or a subfolder, called what the table calls it"
+            if name == OWN
+            else f"{folder} has no image of {name}: neither {' nor '.join(LAYOUTS[name].values())}, nor a subfolder "
+            f"with ISIC_*.jpg. `make data DATASET={name}` downloads them"
         )
     return members
 
@@ -227,10 +236,10 @@ def _members(folder: Path, name: str) -> Iterator[tuple[str, Member]]:
     for archive in archives:
         with open_zip(archive) as opened:
             for entry in opened.infolist():
-                if image_id := _image_id(entry.filename):
+                if image_id := _image_id(entry.filename, name):
                     yield image_id, Member(archive, entry.filename, f"{entry.file_size} {entry.CRC:08x}")
     for path in () if archives else files.walk(folder, depth=DEPTH):
-        if image_id := _image_id(path.name):
+        if image_id := _image_id(path.name, name):
             if reason := files.not_a_file(path):
                 raise DatasetError(f"{path} {reason}, and is named like an image: move it away, or fetch it again")
             state = path.stat()
@@ -244,11 +253,11 @@ def _same_file(one: Member, other: Member) -> bool:
     )
 
 
-def _image_id(name: str) -> str:
+def _image_id(name: str, of: str) -> str:
     """Return the id of what is named like an image, or nothing; some zips have backslashes in their names."""
     path = PureWindowsPath(name)
-    image_id = path.stem.upper()
-    return image_id if path.suffix.lower() in {".jpg", ".jpeg"} and IMAGE_ID.fullmatch(image_id) else ""
+    image_id, known = (path.stem, ANY_ID) if of == OWN else (path.stem.upper(), IMAGE_ID)
+    return image_id if path.suffix.lower() in {".jpg", ".jpeg"} and known.fullmatch(image_id) else ""
 
 
 def _twice(image_id: str, *members: Member) -> str:

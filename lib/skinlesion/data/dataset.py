@@ -61,9 +61,11 @@ OPTIONAL = ("sex", "localization", "dataset")
 TABLES = {
     "ham10000": ("HAM10000_metadata", "ISIC2018_Task3_Training_GroundTruth"),
     "isic2018_test": ("ISIC2018_Task3_Test_GroundTruth",),
+    archives.OWN: ("metadata",),
 }
 """What the table of each set is called, without its suffix, in the order of preference: Dataverse (and the Kaggle
-mirror), the ISIC challenge. It may lie in a folder of that name."""
+mirror), the ISIC challenge. It may lie in a folder of that name. A set of somebody's own has a ``metadata`` table with
+image_id and dx; of images without a lesion_id, each is a lesion."""
 
 SUFFIXES = ("", ".csv", ".tab", ".tsv", ".txt", ".zip")
 """As published; Dataverse's default download; what spreadsheets save; the ISIC challenge's archives."""
@@ -98,6 +100,12 @@ SCHEMA = pa.DataFrameSchema(
 )
 """The table as the library uses it. Columns that a layout lacks are ``unknown``, its ages missing."""
 
+_ANY_ID = pa.Check.str_matches(rf"^{archives.ANY_ID.pattern}$")
+_OWN = SCHEMA.update_columns(
+    {name: {"checks": [_ANY_ID]} for name in ("lesion_id", "image_id", "dataset")} | {"dx_type": {"checks": []}}
+)
+"""Ids, sources and kinds of proof of a set of somebody's own."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -112,11 +120,14 @@ class Dataset:
         localization, dataset (the source).
     members
         For each image id, where the JPEG lies.
+    set
+        Which set it is: a key of :data:`TABLES`.
     """
 
     folder: Path
     metadata: pd.DataFrame
     members: dict[str, Member]
+    set: str = "ham10000"
 
     @cached_property
     def key(self) -> str:
@@ -156,8 +167,9 @@ class Dataset:
         if self.synthetic:
             return f"SYNTHETIC sample drawn by this library, {counts}, {width}×{height}"
         resized = "" if self.image_size == PUBLISHED["image_size"] else f", resized to {width}×{height}"
-        of_test = self.metadata.image_id.min() > archives.IDS["ham10000"][1]
-        name = "ISIC 2018 Task 3 test set" if of_test else "HAM10000"
+        if self.set == archives.OWN:
+            return f"images of {self.folder.name}, {counts}, {width}×{height}"
+        name = "HAM10000" if self.set == "ham10000" else "ISIC 2018 Task 3 test set"
         return f"{name}{resized}, {counts}"
 
     @property
@@ -182,9 +194,12 @@ def open_dataset(parameters: Parameters) -> Dataset:
     table = _open_table(parameters)
     metadata = read_metadata(table)
     folder = parameters.data_folder
-    members = archives.index(folder, set_of(table))
+    name = set_of(table)
+    members = archives.index(folder, name)
+    if name == archives.OWN:  # pictures that the table does not speak of are passed over
+        members = {image_id: found for image_id, found in members.items() if image_id in set(metadata.image_id)}
     check(metadata, members, folder=folder)
-    return Dataset(folder, metadata, members)
+    return Dataset(folder, metadata, members, name)
 
 
 def open_metadata(parameters: Parameters) -> pd.DataFrame:
@@ -250,7 +265,7 @@ def read_metadata(table: Path) -> pd.DataFrame:
         Naming the table, the rows and the values at fault.
     """
     frame = read_unchecked(table)
-    if len(cases := faults(frame)):
+    if len(cases := faults(frame, _OWN if set_of(table) == archives.OWN else SCHEMA)):
         raise DatasetError(explain(table, cases, frame))
     if two := lesions_with_two_diagnoses(frame):
         raise DatasetError(f"{table}: lesion {two[0]} has two diagnoses; give it one")
@@ -271,10 +286,10 @@ def read_unchecked(table: Path) -> pd.DataFrame:
     return frame
 
 
-def faults(frame: pd.DataFrame) -> pd.DataFrame:
+def faults(frame: pd.DataFrame, schema: pa.DataFrameSchema = SCHEMA) -> pd.DataFrame:
     """Return pandera's failure cases of a table: column, check, failure_case, index; none if it is sound."""
     try:
-        SCHEMA.validate(frame, lazy=True)
+        schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         return error.failure_cases
     return pd.DataFrame(columns=["column", "check", "failure_case", "index"])
@@ -337,10 +352,13 @@ def _complete(frame: pd.DataFrame, table: Path) -> pd.DataFrame:
     """Bring a table of any layout to the columns of :data:`SCHEMA`."""
     if "MEL" in frame:
         frame = _from_challenge(frame, table)
-    required = [name for name in ("lesion_id", "image_id", "dx", "dx_type") if name not in frame]
+    own = set_of(table) == archives.OWN
+    required = [name for name in ("image_id", "dx", *(() if own else ("lesion_id", "dx_type"))) if name not in frame]
     if required:
         raise DatasetError(f"{table} lacks the column(s) {', '.join(required)}")
     frame = frame[frame.image_id != archives.WITHOUT_WEIGHT].reset_index(drop=True)
+    if "lesion_id" not in frame:
+        frame = frame.assign(lesion_id=frame.image_id)
     frame = frame.assign(**{name: "" for name in SCHEMA.columns if name not in frame})
     silent = {name: frame[name].str.lower().isin(MISSING) for name in ("dx_type", "age", *OPTIONAL)}
     age = _numbers(frame.age)
