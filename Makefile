@@ -10,6 +10,7 @@ DATASET ?= ham10000
 
 LAUNCH ?=
 PAIRS ?=
+DETAILS ?=
 
 NOTEBOOKS := 01_eda 02_preprocessing 03_training 04_evaluation 05_error_analysis
 
@@ -46,7 +47,7 @@ COMMON := $(patsubst %,lib/skinlesion/%.py,errors files parameters runs studies 
           $(call rooms,data reporting reporting/template) $(call figures,base) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench test lint lab lock readme clean distclean
+.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench test lint lab lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -137,8 +138,7 @@ PAPER := reports/tables/06_paper_tables.html
 RELEASED := reports/paper_lesion/seed-0
 
 paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.md) ## Make the paper's tables from the published runs
-	@$(RUN) readme
-	@$(RUN) index reports
+	@$(RUN) paper
 	@echo "The paper's tables: $(PAPER)"
 
 $(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
@@ -150,7 +150,7 @@ $(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(
 	$(RUN) card $(RELEASED)
 
 verify: $(ENVIRONMENT) ## Compute the published scores and tables again (DATA: with subgroups): no images, no GPU
-	@$(RUN) verify $(if $(DATA),--data $(abspath $(DATA)))
+	@$(RUN) verify $${DATA:+--data "$$DATA"} $(if $(DETAILS),--details)
 
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
 	@$(RUN) reproduce --study "$$STUDY" --seed $(SEED) $(SET)
@@ -178,9 +178,6 @@ lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed wit
 
 lab: $(ENVIRONMENT) ## Open JupyterLab in the environment
 	"$$PYTHON" -m jupyter lab --notebook-dir=notebooks
-
-readme: $(ENVIRONMENT) ## Put the numbers of the committed reports into README.md
-	@$(RUN) readme
 
 lock: $(ENVIRONMENT) ## Pin the newest versions that pyproject.toml admits
 	"$$PYTHON" -m uv pip compile --universal --generate-hashes --upgrade --group dev pyproject.toml \

@@ -32,13 +32,14 @@ def test_a_damaged_file_is_named(tmp_path):
         _ = evidence.find(tmp_path, "paper").predictions
 
 
-def test_the_list_of_hashes_is_one_that_sha256sum_reads(tmp_path):
+def test_the_list_of_hashes_is_of_every_published_file_and_one_that_sha256sum_reads(tmp_path):
     run = publish(tmp_path, "paper", 0)
-    publish(tmp_path, "demo", 0)
-    manifest = tmp_path / "demo" / "seed-0" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"synthetic": false', '"synthetic": true'))
+    publish(tmp_path / "local", "paper", 1)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "page.html").write_text("0.92")
     path = evidence.write_sums(tmp_path)
-    assert set(evidence.read_sums(tmp_path)) == {f"paper/seed-0/{name.name}" for name in run.iterdir()}
+    listed = {f"paper/seed-0/{name.name}" for name in run.iterdir()} | {"tables/page.html"}
+    assert set(evidence.read_sums(tmp_path)) == listed
     check = ["sha256sum", "--check", "--quiet", path.name]
     assert subprocess.run(check, cwd=tmp_path, check=False).returncode == 0
     (run / "history.csv").write_text("")

@@ -10,7 +10,7 @@ def test_the_readme_shows_what_the_committed_reports_say(block):
     text = (files.ROOT / "README.md").read_text()
     start, end = readme.markers(block)
     shown = text.partition(start)[2].partition(end)[0].strip()
-    assert shown == readme.BLOCKS[block](files.ROOT / "reports"), "run `make readme`"
+    assert shown == readme.BLOCKS[block](files.ROOT / "reports"), "run `make paper`"
 
 
 def test_the_readme_is_short_and_opens_with_the_answer():

@@ -99,13 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--data", type=Path, help="a folder with HAM10000, for the paper study on a GPU")
     bench.add_argument("--weights", default="none", help="starting weights of the paper study")
     bench.set_defaults(run=_bench)
-    readme = commands.add_parser("readme", help="put the results of the runs on real data into README.md")
-    readme.set_defaults(run=_readme)
+    paper = commands.add_parser("paper", help="put what the tables say into README.md and the index")
+    paper.set_defaults(run=_paper)
     card = commands.add_parser("card", help="write the model card of a run")
     card.add_argument("run_folder", type=Path)
     card.set_defaults(run=_card)
     audit = commands.add_parser("verify", help="compute the published scores and tables again, and compare")
     audit.add_argument("--data", type=Path, help="folder with HAM10000_metadata, for the subgroups")
+    audit.add_argument("--details", action="store_true", help="a line for each check")
     audit.set_defaults(run=_verify)
     split = commands.add_parser(
         "audit-split",
@@ -303,11 +304,14 @@ def _bench(options: argparse.Namespace) -> None:
     benchmarks.measure(files.ROOT / "reports" / "benchmarks", data=options.data, weights=options.weights)
 
 
-def _readme(options: argparse.Namespace) -> None:
+def _paper(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.paper import readme
+    from skinlesion.paper import evidence, index, readme
 
-    readme.write(files.ROOT / "README.md", files.ROOT / "reports")
+    folder = files.ROOT / "reports"
+    readme.write(files.ROOT / "README.md", folder)
+    index.write(folder)
+    evidence.write_sums(folder)
 
 
 def _card(options: argparse.Namespace) -> None:
@@ -326,12 +330,14 @@ def _verify(options: argparse.Namespace) -> None:
     metadata = dataset.read_metadata(dataset.find_table(folder)) if options.data or folder.is_dir() else None
     failed = done = 0
     for check in verification.verify(files.ROOT / "reports", readme=files.ROOT / "README.md", metadata=metadata):
-        print(check, flush=True)
+        if options.details or check.faults:
+            print(check, flush=True)
         done += 1
         failed += bool(check.faults)
     if failed:
         raise StudyError(f"{failed} of {done} checks failed: what is published is not what was computed")
-    print(f"All {done} checks passed: scores and tables are what the predictions say, other files the published ones.")
+    print(f"All {done} checks passed (make verify DETAILS=yes lists them): published files are what they were, scores")
+    print("and tables are what the predictions say, and so are the sentences of README.md.")
 
 
 def _audit_split(options: argparse.Namespace) -> None:

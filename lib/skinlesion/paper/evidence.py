@@ -20,9 +20,6 @@ from skinlesion.scoring import predictions
 SUMS = "SHA256SUMS"
 """The list of published files with their hashes, as ``sha256sum --check`` reads it."""
 
-RELEASED = "paper_lesion/seed-0/model.safetensors"
-"""The network that is published with its weights."""
-
 
 class EvidenceError(StudyError):
     """A file of a published run is not there or cannot be read; the message names it."""
@@ -112,15 +109,9 @@ def find(folder: Path, study: str, *, only: Collection[Path] | None = None) -> E
 
 
 def published(folder: Path) -> list[Path]:
-    """Return the files of all finished runs on real data in `folder`: what is listed with its hash."""
-    real = [run for run in runs.find(folder).values() if run.finished and not run.synthetic]
-    listed_files = [
-        path
-        for run in real
-        for path in sorted(run.folder.iterdir())
-        if path.suffix in (".csv", ".json", ".gz", ".html")
-    ]
-    return listed_files + [path for path in [folder / RELEASED] if path.is_file()]
+    """Return every published file in ``reports/``: all but a user's own runs and the list itself."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in found if path.relative_to(folder).parts[0] not in ("local", SUMS))
 
 
 def write_sums(folder: Path) -> Path:

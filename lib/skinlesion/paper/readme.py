@@ -1,4 +1,4 @@
-"""What README.md says of the published reports: between two marker lines each, written by ``make readme``."""
+"""What README.md says of the published reports: between two marker lines each, written by ``make paper``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {"answer": answer, "findings": found}
 
 def markers(block: str) -> tuple[str, str]:
     """Return the lines of README.md between which a block stands."""
-    return f"<!-- {block}: made by `make readme` -->", f"<!-- end of {block} -->"
+    return f"<!-- {block}: made by `make paper` -->", f"<!-- end of {block} -->"
 
 
 def write(readme: Path, folder: Path) -> None:

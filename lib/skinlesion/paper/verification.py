@@ -7,7 +7,6 @@ hand. What needs images is held by the hash of its file.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +20,12 @@ import numpy as np
 import pandas as pd
 from bs4 import BeautifulSoup
 
-from skinlesion import files, parameters
+from skinlesion import files, parameters, runs
 from skinlesion.paper import card, claims, collection, evidence
 from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
 from skinlesion.reporting import tables
+from skinlesion.runs import Files
 from skinlesion.scoring import summary
 
 CLOSE = 1e-9
@@ -76,23 +76,19 @@ def verify(folder: Path, *, readme: Path, metadata: pd.DataFrame | None = None) 
     skinlesion.paper.evidence.EvidenceError
         If there is no list of hashes, or a run's file cannot be read.
     """
-    sums = evidence.read_sums(folder)
-    published = sorted({(folder / name).parent for name in sums})
-    names = [run.relative_to(folder).as_posix() for run in published]
+    yield _hashes(folder)
+    published = [run for run in runs.find(folder).values() if run.finished]
     with ThreadPoolExecutor(THREADS) as pool:
-        for name, computed in zip(names, pool.map(partial(_run, metadata=metadata), names, published), strict=True):
-            yield _hashes(folder, name, {path: digest for path, digest in sums.items() if path.startswith(f"{name}/")})
-            yield from computed
-    yield from _tables(folder, published)
+        yield from chain.from_iterable(pool.map(partial(_run, metadata=metadata), published))
+    yield from _tables(folder)
     yield _readme(readme, folder)
 
 
-def _run(name: str, run: Path, metadata: pd.DataFrame | None) -> list[Check]:
-    """Compute metrics.json of a run again, and errors.json where it has one."""
-    checks = [_guarded(f"{name}/metrics.json", partial(_metrics, run))]
-    if (run / "errors.json").is_file():
-        checks.append(_guarded(f"{name}/errors.json", partial(_errors, run, metadata)))
-    return checks
+def _run(run: Files, metadata: pd.DataFrame | None) -> list[Check]:
+    """Compute metrics.json and errors.json of a run again, where it has them."""
+    name = "/".join(run.folder.parts[-2:])
+    compute = {"metrics.json": partial(_metrics, run), "errors.json": partial(_errors, run, metadata)}
+    return [_guarded(f"{name}/{file}", how) for file, how in compute.items() if run.find(file)]
 
 
 def _guarded(what: str, compute: Callable[[], tuple[list[str], str]]) -> Check:
@@ -102,51 +98,51 @@ def _guarded(what: str, compute: Callable[[], tuple[list[str], str]]) -> Check:
         return Check(what, [f"cannot be computed again: {error}"], "")
 
 
-def _hashes(folder: Path, name: str, sums: dict[str, str]) -> Check:
-    faults = []
+def _hashes(folder: Path) -> Check:
+    sums, here = evidence.read_sums(folder), evidence.published(folder)
+    names = [path.relative_to(folder).as_posix() for path in here]
+    faults = [f"{name} is not listed" for name in names if name not in sums]
     for path, digest in sums.items():
         if not (folder / path).is_file():
             faults.append(f"{path} is not there")
         elif files.sha256(folder / path) != digest:
             faults.append(f"{path} is not the published file")
-    return Check(name, faults, f"{len(sums)} files have their published SHA-256")
+    if faults:
+        faults.append("`git checkout -- reports` brings back what was published")
+    return Check("files", faults, f"{len(sums)} have their published SHA-256, and there is no other")
 
 
-def _metrics(run: Path) -> tuple[list[str], str]:
-    stated, given = _stated(run, "metrics.json"), _given(run)
+def _metrics(run: Files) -> tuple[list[str], str]:
+    stated, given = run.read_json("metrics.json"), _given(run)
     compared = stated.get("compared")
     if compared:
-        other = run.parents[1] / compared["with"] / run.name / "predictions.csv"
-        given["other"] = (compared["with"], pd.read_csv(other))
-    table, split = (pd.read_csv(run / f"{name}.csv") for name in ("predictions", "split"))
-    found = summary.metrics(table, split, **given)
+        other = Files(run.folder.parents[1] / compared["with"] / run.folder.name)
+        given["other"] = (compared["with"], other.read_csv("predictions.csv"))
+    found = summary.metrics(run.read_csv("predictions.csv"), run.read_csv("split.csv"), **given)
     faults = list(differences(stated, files.plain(found)))
-    page = run / "04_evaluation.html"
-    if page.is_file():
+    page = run.find("04_evaluation.html")
+    if page:
         text = page.read_text(encoding="utf-8")
         shown = tables.with_interval(found["test"]["headline"])
         faults += [f"{page.name} does not print {each}" for each in shown if each not in text]
-    return faults, f"{_numbers(stated)} numbers are those of predictions.csv"
+    return faults, f"{_numbers(stated)} numbers are those of the predictions"
 
 
-def _errors(run: Path, metadata: pd.DataFrame | None) -> tuple[list[str], str]:
-    stated = _stated(run, "errors.json")
+def _errors(run: Files, metadata: pd.DataFrame | None) -> tuple[list[str], str]:
+    stated = run.read_json("errors.json")
     sizes = pd.DataFrame([row for row in stated["subgroups"] if row["column"] == "lesion_size"])
-    table = pd.read_csv(run / "predictions.csv")
-    found = files.plain(summary.errors(table, metadata, **_given(run), sizes=sizes))
+    found = files.plain(summary.errors(run.read_csv("predictions.csv"), metadata, **_given(run), sizes=sizes))
     computed = {key: value for key, value in stated.items() if key in found}
     rest = "" if metadata is not None else "; subgroups were not computed: the data's table is not at hand (DATA)"
-    return list(differences(computed, found)), f"{_numbers(computed)} numbers are those of predictions.csv{rest}"
+    return list(differences(computed, found)), f"{_numbers(computed)} numbers are those of the predictions{rest}"
 
 
-def _stated(run: Path, name: str) -> Any:
-    return json.loads((run / name).read_text(encoding="utf-8"))
-
-
-def _given(run: Path) -> dict[str, Any]:
+def _given(run: Files) -> dict[str, Any]:
     """Return the draws and the seed of a run's intervals."""
-    draws = _stated(run, "metrics.json")["bootstrap"]["draws"]
-    return {"draws": draws, "seed": _stated(run, "manifest.json")["parameters"]["seed"]}
+    return {
+        "draws": run.read_json("metrics.json")["bootstrap"]["draws"],
+        "seed": run.manifest["parameters"]["seed"],
+    }
 
 
 def differences(stated: Any, found: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -188,9 +184,9 @@ def _numbers(value: Any) -> int:
     return int(_is_number(value))
 
 
-def _tables(folder: Path, published: list[Path]) -> Iterator[Check]:
+def _tables(folder: Path) -> Iterator[Check]:
     draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
-    made = collection.make(folder, draws=draws, only=published)
+    made = collection.make(folder, draws=draws)
     page = folder / paper.FOLDER / PAGE
     printed = _printed(page)
     for table in made.values():
@@ -221,7 +217,7 @@ def _readme(readme: Path, folder: Path) -> Check:
     for block, make in readme_blocks.BLOCKS.items():
         start, end = readme_blocks.markers(block)
         if text.partition(start)[2].partition(end)[0].strip() != make(folder):
-            faults.append(f"its block `{block}` says something else than the reports (`make readme`)")
+            faults.append(f"its block `{block}` says something else than the reports (`make paper`)")
     return Check(readme.name, faults, f"{len(readme_blocks.BLOCKS)} blocks are what the reports say")
 
 
