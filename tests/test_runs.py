@@ -81,12 +81,16 @@ def test_only_a_finished_run_of_committed_code_on_real_data_is_published(house):
     with pytest.raises(RunError, match="code or parameters that no commit holds"):
         runs.publish(house)
     change(house, clean=True)
-    page = house.folder / "04_evaluation.html"
+    page = house.folder / "05_error_analysis.html"
     page.write_text("<html>")
+    published = runs.PUBLISHED / "demo/seed-0" / page.name
+    assert published not in runs.publish(house, to=runs.PUBLISHED)
     with pytest.raises(RunError, match="may show photographs: make it again with GALLERIES=false"):
-        runs.publish(house)
+        runs.publish(house, to=runs.PUBLISHED, more=["pages"])
     page.write_text(runs.NO_PHOTOGRAPHS)
-    assert runs.PUBLISHED / "demo/seed-0/04_evaluation.html" in runs.publish(house, to=runs.PUBLISHED)
+    assert published in runs.publish(house, to=runs.PUBLISHED, more=["pages"])
+    with pytest.raises(RunError, match=r"epochs.npz is not there"):
+        runs.publish(house, to=runs.PUBLISHED, more=["epochs.npz"])
     change(house, data={"synthetic": True})
     with pytest.raises(RunError, match="synthetic"):
         runs.publish(house)

@@ -11,7 +11,7 @@ from skinlesion import files, parameters
 from skinlesion.__main__ import main
 from skinlesion.paper import collection, evidence, readme, verification
 from skinlesion.paper import tables as paper
-from skinlesion.reporting import pages
+from skinlesion.reporting import pages, tables
 from skinlesion.scoring import evaluation, predictions, subgroups, summary
 
 RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick": 0.3, "quick_plain": 0.6}

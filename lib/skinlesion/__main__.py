@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     inputs.add_argument("output", type=Path)
     inputs.set_defaults(run=_inputs)
     publish = commands.add_parser("publish", help="put a finished run among the published ones")
-    publish.add_argument("--with", action="append", default=[], dest="more", metavar="FILE", help="a file to add")
+    publish.add_argument(
+        "--with", action="append", default=[], dest="more", metavar="WHAT", help="pages, or a file to add"
+    )
     publish.set_defaults(run=_publish)
     plan = commands.add_parser("plan", help="say which planned runs are there, and how long the others will take")
     plan.add_argument("--missing", action="store_true", help="only the targets that make them")

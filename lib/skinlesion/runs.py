@@ -202,7 +202,8 @@ def publish(run: Run, *, to: Path = PUBLISHED, more: Collection[str] = ()) -> li
     to
         ``reports/``.
     more
-        Files beside :data:`NEEDED`, those of notebooks 01 to 05 and their pages, such as ``epochs.npz``.
+        What is published beside the files of :data:`WRITERS` that are there: ``pages``, or names such as
+        ``epochs.npz``.
 
     Returns
     -------
@@ -223,25 +224,28 @@ def publish(run: Run, *, to: Path = PUBLISHED, more: Collection[str] = ()) -> li
         raise RunError(f"{name} is of synthetic data, which is no evidence")
     if not all(sitting["source"]["clean"] for sitting in own.manifest["sittings"]):
         raise RunError(f"{name} was trained by code or parameters that no commit holds: commit, and train again")
-    left = [path for each in (*WRITERS, *more) if (path := own.find(each)) and each != "isic.csv"]
-    pages = sorted(run.folder.glob("0*.html"))
+    pages = sorted(run.folder.glob("0*.html")) if "pages" in more else []
     for page in pages:
-        if NO_PHOTOGRAPHS not in page.read_text(encoding="utf-8"):
+        if page.stem in WITH_PHOTOGRAPHS and NO_PHOTOGRAPHS not in page.read_text(encoding="utf-8"):
             raise RunError(f"{files.shown(page)} may show photographs: make it again with GALLERIES=false")
+    named = [own.require(each) for each in more if each != "pages"]
+    left = [path for each in WRITERS if each != "isic.csv" and (path := own.find(each))]
     written = []
-    for path in [*left, *pages]:
+    for path in [*left, *pages, *named]:
         target = to / run.folder.parent.name / run.folder.name / path.name
-        if path.name in ("split.csv", "predictions.csv"):
+        if packed := path.name in ("split.csv", "predictions.csv"):
             target = target.with_name(f"{path.name}.gz")
-        files.write_bytes(
-            target, gzip.compress(path.read_bytes(), mtime=0) if target.suffix == ".gz" else path.read_bytes()
-        )
+        content = path.read_bytes()
+        files.write_bytes(target, gzip.compress(content, mtime=0) if packed else content)
         written.append(target)
     return written
 
 
+WITH_PHOTOGRAPHS = ("01_eda", "02_preprocessing", "05_error_analysis")
+"""The pages that show photographs where the study's ``galleries`` is true."""
+
 NO_PHOTOGRAPHS = '<meta name="photographs" content="none">'
-"""What a page says that was made without galleries."""
+"""What a page says that was made without them."""
 
 
 def open_run(namespace: Mapping[str, Any]) -> Run:
