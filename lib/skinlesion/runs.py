@@ -194,13 +194,11 @@ def listed(words: Iterable[str]) -> str:
     return " and ".join(dict.fromkeys(words))
 
 
-def publish(run: Run, *, to: Path = PUBLISHED, more: Collection[str] = ()) -> list[Path]:
+def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
     """Copy a finished run to where published runs lie: tables compressed, no photographs, nothing from unclean code.
 
     Parameters
     ----------
-    to
-        ``reports/``.
     more
         What is published beside the files of :data:`WRITERS` that are there: ``pages``, or names such as
         ``epochs.npz``.
@@ -232,7 +230,7 @@ def publish(run: Run, *, to: Path = PUBLISHED, more: Collection[str] = ()) -> li
     left = [path for each in WRITERS if each != "isic.csv" and (path := own.find(each))]
     written = []
     for path in [*left, *pages, *named]:
-        target = to / run.folder.parent.name / run.folder.name / path.name
+        target = PUBLISHED / run.folder.parent.name / run.folder.name / path.name
         if packed := path.name in ("split.csv", "predictions.csv"):
             target = target.with_name(f"{path.name}.gz")
         content = path.read_bytes()
