@@ -3,7 +3,8 @@ import pytest
 from skinlesion import parameters, studies
 from skinlesion.parameters import ParametersError
 
-AUGMENTATION = set(parameters.Augmentation.model_fields)
+AUGMENTATION = {name for name, field in parameters.Augmentation.model_fields.items() if field.default}
+"""What is on in the recipe."""
 
 
 @pytest.mark.parametrize("study", studies.names())

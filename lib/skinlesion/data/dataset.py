@@ -472,12 +472,14 @@ def missing(metadata: pd.DataFrame) -> pd.DataFrame:
 def associations(metadata: pd.DataFrame) -> pd.Series:
     """Return how strongly each column goes with the diagnosis: Cramér's V, 0 to 1, strongest first.
 
-    Age is taken in steps of ten years. Each lesion counts once.
+    Age is taken in steps of ten years. Each lesion counts once; a column that says the same of all goes with nothing.
     """
     lesions = metadata.drop_duplicates("lesion_id")
     columns = lesions[["dx_type", "dataset", "localization", "sex"]].assign(age=lesions.age // 10)
     values = {
         name: contingency.association(pd.crosstab(lesions.dx, column.fillna(-1)), method="cramer")
+        if column.nunique(dropna=False) > 1
+        else 0.0
         for name, column in columns.items()
     }
     return pd.Series(values, dtype=float).sort_values(ascending=False)

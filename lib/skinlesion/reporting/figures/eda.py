@@ -94,6 +94,8 @@ def ages(metadata: pd.DataFrame) -> Picture:
     axes[0].set(yticks=range(1, len(DX) + 1), yticklabels=DX, xlabel="age (years)")
     axes[0].invert_yaxis()
     medians = {dx: group.median() for dx, group in zip(DX, groups, strict=True) if len(group)}
+    if not medians:
+        return Picture(figure, "No age is known.")
     youngest, oldest = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
     return Picture(
         figure,
