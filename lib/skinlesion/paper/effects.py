@@ -14,7 +14,7 @@ from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
 from skinlesion.parameters import ABLATED
 from skinlesion.reporting import tables
-from skinlesion.scoring import crossover, seeds, variance
+from skinlesion.scoring import crossover, evaluation, predictions, seeds, variance
 
 Tables = Mapping[int, pd.DataFrame]
 """Predictions by seed."""
@@ -84,14 +84,15 @@ def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         drawn = seeds.Draws.draw(seen, "test", draws=draws)
         for group, kept in _groups(seen).items():
             one, other = ({seed: table[kept[seed]] for seed, table in side.items()} for side in (seen, unseen))
-            with_leak, without = (seeds.headline(side, "test", drawn) for side in (one, other))
+            names = paper.SHOWN if group == ALL or group.startswith("with") else ("accuracy", "loss")
+            where = "paper" if names == paper.SHOWN else "probes"
+            with_leak, without = (seeds.headline(side, "test", drawn, where=where) for side in (one, other))
             images = np.mean([len(table) for table in one.values()])
             which = {**facts, "tested images": group, "images": images}
             arms = {"seen": with_leak, "unseen": without, SEEN_MINUS_UNSEEN: with_leak.minus(without)}
             for arm, scored in arms.items():
                 if arm != SEEN_MINUS_UNSEEN and group != ALL:
                     continue
-                names = paper.SHOWN if group == ALL or group.startswith("with") else ("accuracy", "loss")
                 table = scored.table().loc[list(names)]
                 rows += paper.long(table, **which, lesion=arm)
                 shown.append({**which, "images": f"{images:,.0f}", "lesion": arm, **paper.cells(table, names)})
@@ -192,8 +193,8 @@ def _range(row: pd.Series) -> str:
 
 
 def _score(table: pd.DataFrame, name: str) -> float:
-    drawn = seeds.Draws.draw({0: table}, "test", draws=2)
-    return float(seeds.headline({0: table}, "test", drawn).measured[name][0])
+    labels, probabilities, _ = predictions.part(table, "test")
+    return float(evaluation.measured(labels, probabilities, where="paper")[name])
 
 
 def _groups(seen: Tables) -> dict[str, dict[int, pd.Series]]:

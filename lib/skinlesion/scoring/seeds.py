@@ -111,9 +111,9 @@ class Scores:
         )
 
 
-def headline(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> Scores:
-    """Return the scores of :func:`skinlesion.scoring.evaluation.headline` for every seed."""
-    return _over(tables, part, draws, where="headline")
+def headline(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws, *, where: str = "paper") -> Scores:
+    """Return the scores of :func:`skinlesion.scoring.evaluation.values` for every seed."""
+    return _over(tables, part, draws, where=where)
 
 
 def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> dict[str, Scores]:
