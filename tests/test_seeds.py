@@ -36,7 +36,7 @@ def test_one_seed_has_the_interval_of_its_own_bootstrap():
     tables = runs(0)
     labels, probabilities, groups = predictions.part(tables[0], "test")
     bootstrap = evaluation.Bootstrap.draw(groups, draws=100, seed=0)
-    expected = evaluation.headline(labels, probabilities, bootstrap)
+    expected = evaluation.headline(labels, probabilities, bootstrap, where="paper")
     found = seeds.headline(tables, "test", seeds.Draws.draw(tables, "test", draws=100)).table()
     np.testing.assert_array_equal(found.loc[expected.index, ["mean", "low", "high"]], expected)
     assert (found["minimum"] == found["maximum"]).all()
@@ -108,8 +108,10 @@ def test_a_paired_difference_of_one_seed_is_that_of_the_comparison():
     one, other = seeds.pairs({0: first}, {0: second})
     assert {seed: len(table) for seed, table in one.items()} == {0: 100}
     found = seeds.difference(one, other, seeds.Draws.draw(one, "test", draws=100)).table()
-    names = list(expected.index)
-    np.testing.assert_allclose(found.loc[names, ["mean", "low", "high"]], expected[["difference", "low", "high"]])
+    names = evaluation.names("paper")
+    np.testing.assert_allclose(
+        found.loc[names, ["mean", "low", "high"]], expected.loc[names, ["difference", "low", "high"]]
+    )
 
 
 def test_scores_of_other_draws_are_not_subtracted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,9 +67,14 @@ def everything() -> dict[str, Study]:
     ParametersError
         If a file cannot be read, an arm changes a study that is not there, nothing, or the same as another arm.
     """
-    found = {path.stem: read(path) for path in sorted(FOLDER.glob("*.yaml")) if path.name != ARMS}
-    found = dict(sorted(found.items(), key=lambda item: item[1].of or ""))
-    for name, entry in _mapping(FOLDER / ARMS).items():
+    paths = sorted(FOLDER.glob("*.yaml"))
+    return dict(_everything(FOLDER, tuple((path, path.stat().st_mtime_ns) for path in paths)))
+
+
+@functools.lru_cache(maxsize=2)
+def _everything(folder: Path, files: tuple[tuple[Path, int], ...]) -> dict[str, Study]:
+    found = {path.stem: read(path) for path, _ in files if path.name != ARMS}
+    for name, entry in _mapping(folder / ARMS).items():
         for study in _arms(name, entry, found):
             found[study.name] = study
     return found

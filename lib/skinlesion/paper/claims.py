@@ -60,7 +60,7 @@ def verdict(low: float, high: float, *, margin: float, lower_is_better: bool = F
     return "not reached" if high < -margin else "exceeded" if low > margin else "inconclusive"
 
 
-def claims(main: dict[str, Evidence], measured: Measured) -> PaperTable:
+def claims(main: dict[str, Evidence], measured: Measured, *, between: str = "") -> PaperTable:
     """Hold each claim against the runs by image and by lesion."""
     rows, shown = [], []
     for claim in CLAIMS:
@@ -78,7 +78,7 @@ def claims(main: dict[str, Evidence], measured: Measured) -> PaperTable:
     caption = (
         "The preprint's claims, with the margin within which a number is the same, beside what its recipe gives: mean "
         "over seeds with 95% interval; the validation accuracy is that of the best epoch. Verdict and difference: "
-        f"{RULE}. {paper.of(main)}"
+        f"{RULE}. {paper.of(main, between=between)}"
     )
     return PaperTable("claims", pd.DataFrame(rows), pd.DataFrame(shown), caption)
 
@@ -113,7 +113,7 @@ def scores(found: dict[str, Evidence], measured: Measured) -> PaperTable:
     return PaperTable("scores", pd.DataFrame(rows), paper.headed(shown), caption)
 
 
-def estimands(main: dict[str, Evidence], *, draws: int) -> PaperTable:
+def estimands(main: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:
     """Score the same networks over images (the primary number), with one vote a lesion, and on lesions of one image."""
     rows, shown = [], []
     names = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -145,7 +145,7 @@ def estimands(main: dict[str, Evidence], *, draws: int) -> PaperTable:
             shown.append({**facts, **said, **texts})
     caption = (
         "The same networks, counted in three ways; the first is the one in every headline. A vote is the mean of the "
-        f"probabilities of a lesion's images. Mean over seeds with 95% interval. {paper.of(main)}"
+        f"probabilities of a lesion's images. Mean over seeds with 95% interval. {paper.of(main, between=between)}"
     )
     return PaperTable("estimands", pd.DataFrame(rows), paper.headed(shown), caption)
 
@@ -184,7 +184,7 @@ def selection(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
     return PaperTable("selection", pd.DataFrame(rows), pd.DataFrame(shown), caption)
 
 
-def per_class(main: dict[str, Evidence], *, draws: int) -> PaperTable:
+def per_class(main: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:
     """Return precision, recall, F1 and AUC of each diagnosis, by image and by lesion."""
     rows, cells = [], {}
     names = tuple(evaluation.names("paper class"))
@@ -201,7 +201,8 @@ def per_class(main: dict[str, Evidence], *, draws: int) -> PaperTable:
             shown_cells = paper.cells(table, names, digits=2)
             cells[dx, study] = {"dx": dx, "split": STUDIES[study], "images": f"{images:,.0f}", **shown_cells}
     shown = [cells[dx, study] for dx in DX for study in STUDIES if (dx, study) in cells]
-    caption = f"Each diagnosis against the rest on the test part: mean over seeds with 95% interval. {paper.of(main)}"
+    said = paper.of(main, between=between)
+    caption = f"Each diagnosis against the rest on the test part: mean over seeds with 95% interval. {said}"
     return PaperTable("per_class", pd.DataFrame(rows), paper.headed(shown), caption)
 
 

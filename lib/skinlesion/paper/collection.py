@@ -7,6 +7,7 @@ from pathlib import Path
 
 from skinlesion import parameters, runs, studies
 from skinlesion.paper import claims, effects, evidence
+from skinlesion.paper import tables as paper
 from skinlesion.paper.tables import PaperTable, over_seeds
 
 
@@ -31,16 +32,17 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
     main = {study: found[study] for study in claims.STUDIES}
     measured = {(study, "test"): over_seeds(runs_of, "test", draws) for study, runs_of in found.items()}
     measured |= {(study, "validation"): over_seeds(runs_of, "validation", draws) for study, runs_of in main.items()}
+    said = paper.between(found, measured)
     made = [
-        claims.claims(main, measured),
-        claims.estimands(main, draws=draws),
+        claims.claims(main, measured, between=said),
+        claims.estimands(main, draws=draws, between=said),
         claims.selection(main),
-        effects.leak(found, draws=draws),
-        effects.effects(found, planned, draws=draws),
+        effects.leak(found, draws=draws, between=said),
+        effects.effects(found, planned, draws=draws, between=said),
         effects.sources(found, draws=draws),
         effects.spread(found),
         claims.scores({study: runs_of for study, runs_of in found.items() if not runs_of.synthetic}, measured),
-        claims.per_class(main, draws=draws),
+        claims.per_class(main, draws=draws, between=said),
         claims.convergence(main),
         claims.assumptions(),
         claims.runs(found),

@@ -20,7 +20,9 @@ Tables = Mapping[int, pd.DataFrame]
 """Predictions by seed."""
 
 
-def effects(found: dict[str, Evidence], planned: Mapping[str, studies.Study], *, draws: int) -> PaperTable:
+def effects(
+    found: dict[str, Evidence], planned: Mapping[str, studies.Study], *, draws: int, between: str = ""
+) -> PaperTable:
     """Return what each arm does to the study it is compared with, in pairs of runs: largest effect on accuracy first.
 
     Arms that have a table of their own, the crossover and the sources, are left out; of others that are planned and not
@@ -50,12 +52,12 @@ def effects(found: dict[str, Evidence], planned: Mapping[str, studies.Study], *,
     caption = (
         "What one choice does: score of the first study minus score of the second, on the same test images, mean over "
         "seeds with 95% interval of the paired difference. Accuracy is the primary endpoint, the other scores are "
-        f"secondary. {paper.of(measured)}"
+        f"secondary. {paper.of(measured, between=between)}"
     )
     return PaperTable("effects", pd.DataFrame(rows), paper.headed(ordered), caption)
 
 
-def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
+def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:
     """Score what is said of images whose lesion was seen in training, and of the same images where it was not."""
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
@@ -100,7 +102,7 @@ def leak(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         "What the leak does: one image of every lesion that has several is tested; of two runs, one has trained on the "
         "lesion's other images and one has not, so that every tested image is its own control. Siblings: how many "
         "other images of it were trained on. Mean over seeds with 95% interval, paired. Accuracy over all tested "
-        f"images is the primary endpoint, the rest is secondary. {paper.of(measured)}"
+        f"images is the primary endpoint, the rest is secondary. {paper.of(measured, between=between)}"
     )
     return PaperTable("leak", pd.DataFrame(rows), paper.headed(shown).fillna("–"), caption)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from skinlesion import files
+from skinlesion import files, parameters
 from skinlesion.paper.evidence import Evidence
 from skinlesion.parameters import Parameters
 from skinlesion.reporting import tables
@@ -66,8 +66,15 @@ class PaperTable:
             files.write_text(folder / name, text)
 
 
-def of(found: Mapping[str, Evidence], *, part: str = "test") -> str:
-    """Say what runs numbers are of: seeds, images, lesions, data, starting weights, hardware."""
+def of(found: Mapping[str, Evidence], *, part: str = "test", between: str = "") -> str:
+    """Say what runs numbers are of: seeds, images, lesions, data, starting weights, hardware.
+
+    Parameters
+    ----------
+    between
+        How trainings differ in the nearest study that has several, from :func:`between`: said beside an interval of
+        one training.
+    """
     there = {study: runs_of for study, runs_of in found.items() if runs_of.seeds}
     if not there:
         return "No run is here yet."
@@ -82,10 +89,30 @@ def of(found: Mapping[str, Evidence], *, part: str = "test") -> str:
             f"{lesions:,.0f} lesions{' on average' if number > 1 else ''}"
         )
     single = [study for study, runs_of in there.items() if len(runs_of.seeds) == 1]
-    alone = f" Of one training ({', '.join(single)}) the interval is that of the {part} images alone." if single else ""
+    alone = (
+        f" Of one training ({', '.join(single)}) the interval is that of the {part} images alone{between}."
+        if single
+        else ""
+    )
     facts = [listed(runs_of.said(*keys) for runs_of in there.values()) for keys in (("data", "title"), ("weights",))]
     machines = listed(runs_of.hardware for runs_of in there.values())
-    return f"{'; '.join(said)}.{alone} {facts[0]}; starting weights: {facts[1]}; trained on {machines}."
+    return (
+        f"{'; '.join(said)}.{alone if single else ''} {facts[0]}; starting weights: {facts[1]}; trained on {machines}."
+    )
+
+
+def between(found: Mapping[str, Evidence], measured: Mapping[tuple[str, str], pd.DataFrame]) -> str:
+    """Say by how much the trainings of one study differ in accuracy: the largest study that has at least three."""
+    several = {}
+    for study, runs_of in found.items():
+        chosen = parameters.load(study)
+        if len(runs_of.seeds) >= 3 and not (chosen.compare_with or chosen.crossover or chosen.split_by == "source"):
+            several[study] = chosen.image_size
+    if not several:
+        return ""
+    study = max(several, key=several.__getitem__)
+    deviation = measured[study, "test"].between["accuracy"]
+    return f"; {len(found[study].seeds)} trainings of {study} differ in accuracy by a deviation of {deviation:.3f}"
 
 
 def size(chosen: Parameters) -> str:

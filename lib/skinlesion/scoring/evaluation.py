@@ -165,7 +165,8 @@ class Bootstrap:
         """Sum per-image values, shape (N, k), over each draw: shape (draws, k)."""
         sums = np.zeros((self.counts.shape[1], values.shape[1]))
         np.add.at(sums, self.lesion, values)
-        return np.concatenate([counts.T @ sums for counts in self.blocks()])
+        starts = range(0, len(self.counts), BLOCK)
+        return np.concatenate([self.counts[start : start + BLOCK].astype(float) @ sums for start in starts])
 
     def confusions(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return each draw's confusion matrix: shape (draws, 7, 7)."""
@@ -207,7 +208,7 @@ class Sample:
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Return the mean over images of values (N, k): shape (draws, k)."""
-        return _share(self.bootstrap.total(values), self.bootstrap.total(np.ones((len(values), 1))))
+        return _share(self.bootstrap.total(values), _total(self)[:, None])
 
     def of_class(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """Return a ratio of each class, (draws, 7): zero without a denominator, NaN where it has no true image."""
