@@ -42,6 +42,7 @@ def test_the_scores_of_a_group_are_those_of_its_images(cases):
 def test_a_class_that_a_draw_loses_is_left_out_of_a_groups_macro_scores(cases):
     """One melanoma, drawn in two of three draws, and a nevus called melanoma in all of them."""
     group = cases.index[:30]
+    cases["dx"] = np.resize(["mel", "nv"], len(cases))
     cases.loc[group, "sex"] = "other"
     cases.loc[group, "dx"] = ["mel"] + ["nv"] * 29
     called = np.array([DX.index(dx) for dx in ["mel"] * 2 + ["nv"] * 28])
@@ -141,3 +142,24 @@ def test_sizes_are_quarters_and_their_absence():
     bands = subgroups.size_bands(pd.Series([0.1, 0.2, 0.3, 0.4, np.nan]))
     assert list(bands) == ["smallest quarter", "second", "third", "largest quarter", "unknown"]
     assert set(subgroups.size_bands(pd.Series([np.nan] * 3))) == {"unknown"}
+
+
+def test_no_macro_score_is_compared_between_groups_of_other_diagnoses(cases):
+    cases.loc[:199, "dx"] = "nv"  # source a has nevi alone, as follow-up has
+    table = score(cases, ["dataset"]).set_index(["group", "score"])
+    for group in "ab":
+        assert (
+            table.loc[[(group, "balanced_accuracy"), (group, "macro_f1")], ["value", "gap", "p"]].isna().all(axis=None)
+        )
+        assert table.loc[(group, "accuracy"), ["value", "gap", "p"]].notna().all()
+
+
+def test_groups_of_the_same_images_are_one_group(cases):
+    cases["dx_type"] = np.where(cases.dataset == "a", "histo", cases.sex)
+    table = score(cases, ["dataset", "dx_type", ("dataset", "dx_type")])
+    names = table[["column", "group"]].drop_duplicates().to_numpy().tolist()
+    assert ["dataset", "a"] in names
+    assert ["dx_type", "histo"] not in names
+    assert ["dataset × dx_type", "a × histo"] not in names
+    tested = table[(table.score == "accuracy") & table.p.notna()]
+    assert len(tested) == len(tested[["value", "counted"]].drop_duplicates())

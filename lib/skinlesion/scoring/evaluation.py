@@ -319,6 +319,8 @@ class Score:
         After the point.
     over
         The diagnoses whose images it is over.
+    macro
+        Whether it is a mean over the diagnoses that are there: of images of other diagnoses it is another score.
     """
 
     name: str
@@ -328,6 +330,7 @@ class Score:
     lower_is_better: bool = False
     digits: int = 3
     over: tuple[str, ...] = DX
+    macro: bool = False
 
 
 PLACES = {
@@ -350,8 +353,8 @@ _MOST = ("headline", "subgroups", "groups", "paper", "summary", "sources", "effe
 
 SCORES = (
     Score("accuracy", accuracy, (*_MOST, "card")),
-    Score("balanced_accuracy", balanced_accuracy, _MOST),
-    Score("macro_f1", macro_f1, ("headline", "subgroups", "paper", "summary"), "macro F1"),
+    Score("balanced_accuracy", balanced_accuracy, _MOST, macro=True),
+    Score("macro_f1", macro_f1, ("headline", "subgroups", "paper", "summary"), "macro F1", macro=True),
     Score("weighted_f1", weighted_f1, ("headline",), "weighted F1"),
     Score("kappa", kappa, ("headline",)),
     Score("mcc", mcc, ("headline",), "MCC"),

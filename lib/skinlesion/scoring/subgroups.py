@@ -96,16 +96,22 @@ def scores(
         over), value, low, high (95% percentile interval), gap (to the images of the same column outside the group),
         gap_low, gap_high, p (two-sided, from the gap and its standard error over the draws) and p_holm (S. Holm,
         Scand. J. Stat. 6, 65 (1979): over all groups of the score). Where fewer than 20 images are counted in or
-        outside the group there is no value. A group that is all right, or all wrong, varies in no draw: its interval is
-        then the exact one of Clopper and Pearson over its lesions, and its gap is not tested.
+        outside the group there is no value, nor a macro score of a group whose diagnoses are not those of the images
+        it is compared with. Of groups of the same images the first stands for all. A group that is all right, or all
+        wrong, varies in no draw: its interval is then the exact one of Clopper and Pearson over its lesions, and its
+        gap is not tested.
     """
     labels = cases.dx.map(DX.index).to_numpy(dtype=np.int64)
-    rows = []
+    rows, seen = [], set()
     for column in columns:
         keys = [column] if isinstance(column, str) else list(column)
         values = cases[keys].astype("object").agg(" × ".join, axis=1) if len(keys) > 1 else cases[keys[0]]
         for name in _names(values):
             at = (values == name).to_numpy()
+            if at.tobytes() in seen:  # the same images under another name
+                continue
+            seen.add(at.tobytes())
+            rest = ~at & values.notna().to_numpy()
             facts = {
                 "column": " × ".join(keys),
                 "group": str(name),
@@ -113,11 +119,13 @@ def scores(
                 "lesions": cases.lesion_group[at].nunique(),
             }
             inside, outside = (
-                _scores(labels[which], probabilities[which], bootstrap.only(which))
-                for which in (at, ~at & values.notna().to_numpy())
+                _scores(labels[which], probabilities[which], bootstrap.only(which)) for which in (at, rest)
             )
+            alike = set(labels[at]) == set(labels[rest])
             rows += [
                 {**facts, "score": score, **_compared(inside[score], outside[score], facts["lesions"])}
+                if alike or not evaluation.BY_NAME[score].macro
+                else {**facts, "score": score, "counted": inside[score][0]}
                 for score in SCORES
             ]
     return corrected(pd.DataFrame(rows, columns=FACTS))
