@@ -152,3 +152,17 @@ def test_every_table_is_written_three_times_and_latex_is_ascii(made, tmp_path):
 def test_only_the_runs_asked_for_are_counted(folder):
     made = collection.make(folder, draws=DRAWS, only=[folder / "paper" / "seed-1"])
     assert made["claims"].numbers.seeds.tolist() == [1, 0] * len(claims.CLAIMS)
+
+
+def test_labels_in_doubt_are_counted_over_all_images_beside_wrong_answers(tmp_path):
+    for seed in range(5):
+        publish(tmp_path, "quick_folds", seed, hit=0.5)
+    table = collection.make(tmp_path, draws=DRAWS)["labels"]
+    rows = table.numbers.set_index("dx")
+    assert rows.images["all"] == 5 * 70 == rows.images.drop("all").sum()
+    tested = [Files(tmp_path / "quick_folds" / f"seed-{seed}").read_csv("predictions.csv") for seed in range(5)]
+    tested = pd.concat(tested).query("part == 'test'")
+    wrong = tested[predictions.COLUMNS].to_numpy().argmax(1) != tested.dx.map(DX.index)
+    assert rows["told wrongly"]["all"] == wrong.sum()
+    assert "exchanged at random (10 times)" in table.caption
+    assert "not measured" in collection.make(tmp_path / "nowhere", draws=DRAWS)["labels"].caption

@@ -37,3 +37,17 @@ def test_candidates_are_counted_by_group():
     table = doubt.by(pd.DataFrame({"image_id": ["a"]}), cases, "dx_type")
     assert table.loc["histo"].to_dict() == {"images": 2, "candidates": 1, "fraction": 0.5}
     assert table.fraction["follow_up"] == 0
+
+
+def test_exchanged_labels_are_found_as_often_as_counted_by_hand():
+    table = random_predictions(300)
+    labels = table.dx.map(list(DX).index).to_numpy()
+    sure = 0.94 * np.eye(7)[labels] + 0.06 / 7
+    certain = doubt.null(
+        table.assign(**dict(zip(predictions.COLUMNS, sure.T, strict=True))), share=0.1, repeats=3, seed=0
+    )
+    assert certain.flipped.tolist() == [30, 30, 30]
+    assert (certain.recall > 0.9).all()  # a network that knows every label doubts an exchanged one
+    assert (certain.others < 0.02).all()
+    guessing = doubt.null(table, share=0.1, repeats=5, seed=0)
+    assert abs(guessing.recall.mean() - guessing.others.mean()) < 0.15  # one that knows nothing cannot tell

@@ -87,7 +87,7 @@ def test_a_source_is_told_by_networks_that_know_it_and_by_one_that_does_not_on_t
     assert table["mean"].to_dict() == pytest.approx({"source seen": 0.9, "unseen": 0.5, "unseen − seen": -0.4})
     assert table.source.unique().tolist() == ["rosendahl"]
     assert (table.images == 40).all()
-    assert len(effects.out_of_fold(found["quick_folds"])) == len(whole)
+    assert len(found["quick_folds"].out_of_fold) == len(whole)
 
 
 def test_the_spread_between_runs_is_that_of_splits_crossed_with_trainings(tmp_path):

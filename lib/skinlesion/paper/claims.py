@@ -14,7 +14,7 @@ from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
-from skinlesion.scoring import evaluation, lesions, predictions, seeds
+from skinlesion.scoring import doubt, evaluation, lesions, predictions, seeds
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,36 @@ def per_class(main: dict[str, Evidence], *, draws: int, between: str = "") -> Pa
     said = paper.of(main, between=between)
     caption = f"Each diagnosis against the rest on the test part: mean over seeds with 95% interval. {said}"
     return PaperTable("per_class", pd.DataFrame(rows), paper.headed(shown), caption)
+
+
+def labels(found: dict[str, Evidence]) -> PaperTable:
+    """Say how many labels are in doubt, over all images, and what doubt is worth: labels exchanged at random."""
+    folds = found["quick_folds"]
+    rows, shown = [], []
+    if len(folds.seeds) == parameters.load(folds.study).folds:
+        told = folds.out_of_fold
+        doubted = doubt.candidates(told)
+        wrong = told[predictions.COLUMNS].to_numpy().argmax(1) != told.dx.map(DX.index)
+        tests = doubt.null(told, share=FLIPPED, repeats=REPEATS, seed=0)
+        cases = {dx: (told.dx == dx).to_numpy() for dx in DX} | {"all": np.ones(len(told), dtype=bool)}
+        for dx, at in cases.items():
+            number = int(told.image_id[at].isin(doubted.image_id).sum())
+            row = {"dx": dx, "images": int(at.sum()), "told wrongly": int(wrong[at].sum()), "label in doubt": number}
+            rows.append(row | {"share": number / at.sum()})
+            shown.append(row | {"share": f"{number / at.sum():.1%}"})
+        null = f"{tests.recall.mean():.0%} of these are in doubt, and {tests.others.mean():.1%} of the others"
+    else:
+        null = "not measured"
+    caption = (
+        "Candidates for a wrong label by confident learning, from answers of networks trained on other lesions. "
+        "A network that errs doubts right labels: its wrong answers stand beside. As a test of the method, "
+        f"{FLIPPED:.0%} of all labels were exchanged at random ({REPEATS} times): {null}. "
+        f"{paper.of({folds.study: folds})}"
+    )
+    return PaperTable("labels", pd.DataFrame(rows), paper.headed(shown), caption)
+
+
+FLIPPED, REPEATS = 0.02, 10
 
 
 def convergence(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:

@@ -41,6 +41,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         effects.effects(found, planned, draws=draws, between=said),
         effects.sources(found, draws=draws),
         effects.spread(found),
+        claims.labels(found),
         claims.scores({study: runs_of for study, runs_of in found.items() if not runs_of.synthetic}, measured),
         claims.per_class(main, draws=draws, between=said),
         claims.convergence(main),

@@ -128,7 +128,7 @@ def sources(found: dict[str, Evidence], *, draws: int) -> PaperTable:
             measured |= {folds.study: folds, study: runs_of}
             unseen = left_out[left_out.part == "test"]
             names = runs_of.splits[seed]
-            seen = out_of_fold(folds).set_index("image_id").loc[unseen.image_id].reset_index()
+            seen = folds.out_of_fold.set_index("image_id").loc[unseen.image_id].reset_index()
             drawn = seeds.Draws.draw({seed: unseen}, "test", draws=draws)
             scored = [seeds.headline({seed: side}, "test", drawn) for side in (seen, unseen)]
             facts = {
@@ -154,11 +154,6 @@ def sources(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         f"that the source has. {paper.of(measured)}"
     )
     return PaperTable("sources", pd.DataFrame(rows), paper.headed(shown), caption)
-
-
-def out_of_fold(folds: Evidence) -> pd.DataFrame:
-    """Return the test rows of all folds of a cross-validation: one row an image."""
-    return pd.concat([table[table.part == "test"] for table in folds.predictions.values()], ignore_index=True)
 
 
 def spread(found: dict[str, Evidence]) -> PaperTable:

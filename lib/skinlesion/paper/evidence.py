@@ -71,6 +71,12 @@ class Evidence:
         """The epochs of each run."""
         return {seed: run.read_csv("history.csv") for seed, run in self.runs.items()}
 
+    @property
+    def out_of_fold(self) -> pd.DataFrame:
+        """The test rows of all runs together: of a cross-validation, one row an image."""
+        tested = [table[table.part == "test"] for table in self.predictions.values()]
+        return pd.concat(tested, ignore_index=True)
+
     def shared_with(self, other: Evidence) -> Evidence:
         """Return its runs of the seeds that `other` has too."""
         return Evidence(self.study, {seed: run for seed, run in self.runs.items() if seed in other.runs})

@@ -59,3 +59,33 @@ def by(candidates: pd.DataFrame, cases: pd.DataFrame, column: str) -> pd.DataFra
     marked = cases.assign(candidate=cases.image_id.isin(candidates.image_id))
     table = marked.groupby(column, observed=True).candidate.agg(images="size", candidates="sum", fraction="mean")
     return table.sort_values("fraction", ascending=False)
+
+
+def null(table: pd.DataFrame, *, share: float, repeats: int, seed: int) -> pd.DataFrame:
+    """Say what confident learning finds where labels are known to be wrong: some are exchanged for another at random.
+
+    A candidate is worth looking at as far as exchanged labels are found more often than others are.
+
+    Parameters
+    ----------
+    share
+        Of the images, whose label is exchanged for that of another image with another diagnosis.
+    repeats, seed
+        How often, with other images each time.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a repeat: flipped (images), recall (share of them that are candidates), others (share of the other
+        images that are).
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for _ in range(repeats):
+        flipped = rng.choice(len(table), round(share * len(table)), replace=False)
+        labels = table.dx.to_numpy().copy()
+        for row in flipped:
+            labels[row] = rng.choice(table.dx[table.dx != labels[row]])
+        found = table.image_id.isin(candidates(table.assign(dx=labels)).image_id).to_numpy()
+        at = np.isin(np.arange(len(table)), flipped)
+        rows.append({"flipped": len(flipped), "recall": found[at].mean(), "others": found[~at].mean()})
+    return pd.DataFrame(rows)
