@@ -3,8 +3,8 @@ import pickle
 import pytest
 import torch
 
+from skinlesion import files
 from skinlesion.learning import checkpoints
-from skinlesion.learning.checkpoints import CheckpointError
 
 MINE = {"learning_rate": "0.001", "data": "a" * 64, "code": "b" * 64}
 
@@ -30,23 +30,49 @@ class Payload:
         return (print, ("a checkpoint ran code",))
 
 
-@pytest.mark.parametrize("content", ["noise", "cut", "code", "foreign"])
-def test_a_damaged_or_foreign_file_is_refused_by_name_and_left_where_it_is(tmp_path, content, capsys):
-    path = tmp_path / checkpoints.NAME
-    checkpoints.save(tmp_path, MINE, weights=torch.arange(1000))
-    if content == "noise":
-        path.write_bytes(b"no checkpoint")
-    elif content == "cut":
-        path.write_bytes(path.read_bytes()[:2000])
-    elif content == "code":
-        path.write_bytes(pickle.dumps(Payload(), protocol=2))
-    else:
-        torch.save({"model": {}}, path)  # of another program
-    with pytest.raises(
-        CheckpointError, match=r"the checkpoint state.pt is damaged or not of .*delete it to start over"
-    ):
-        load(tmp_path)
-    assert path.exists()
+def damage(path, kind):
+    content = bytearray(path.read_bytes())
+    if kind == "noise":
+        content = b"no checkpoint"
+    elif kind == "empty":
+        content = b""
+    elif kind == "cut":
+        content = content[:2000]
+    elif kind == "bit":
+        content[len(content) // 2] ^= 1
+    elif kind == "zeros":
+        content[1024:5120] = bytes(4096)
+    elif kind == "code":
+        content = pickle.dumps(Payload(), protocol=2)
+    path.write_bytes(content)
+    if kind in STRUCTURES:
+        torch.save(STRUCTURES[kind], path)
+        files.seal(path)
+
+
+STRUCTURES = {
+    "foreign": {"model": {}},
+    "a list as identity": {"identity": ["a"]},
+    "epochs beyond the run": {"identity": {"epochs": "2"}, "history": [{"epoch": 1.0}] * 3},
+    "history of words": {"identity": MINE, "history": ["a"]},
+    "tensor": torch.arange(3),
+}
+
+
+@pytest.mark.parametrize("kind", ["noise", "empty", "cut", "bit", "zeros", "code", *STRUCTURES])
+def test_a_damaged_state_is_set_aside_and_the_one_before_it_taken(tmp_path, kind, capsys):
+    checkpoints.save(tmp_path, MINE, weights=torch.arange(5000))
+    checkpoints.save(tmp_path, MINE, weights=torch.arange(5000) + 1)
+    damage(tmp_path / checkpoints.NAME, kind)
+    state, lines = load(tmp_path)
+    assert state["weights"][0] == 0
+    assert lines[0].startswith("state.pt is damaged, or no state of a run: it is set aside as state.damaged.pt, and ")
+    assert (tmp_path / "state.damaged.pt").is_file()
+    damage(tmp_path / checkpoints.BEFORE, kind)
+    state, lines = load(tmp_path)
+    assert state is None
+    assert lines[0].endswith("set aside as state.before.damaged.pt, and training starts over")
+    assert "weights_only" not in " ".join(lines)
     assert capsys.readouterr().out == ""
 
 

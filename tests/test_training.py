@@ -333,7 +333,7 @@ def test_a_run_that_was_cut_off_has_watched_every_epoch_once(task, tiny, tmp_pat
         cut_after(patched, 10, cut)
         with pytest.raises(CutError):
             watch(task, tiny, tmp_path / "cut")
-    np.save(tmp_path / "cut" / "epoch-0002.npy", np.zeros((len(WATCHED), 7), np.float16))  # written, but not the state
+    checkpoints.save_watched(tmp_path / "cut", 1, np.zeros((len(WATCHED), 7), np.float16))  # written, but not the state
     assert np.array_equal(watch(task, tiny, tmp_path / "cut").watched, whole.watched)
     (tmp_path / "cut" / "epoch-0001.npy").write_bytes(b"")
     with pytest.raises(checkpoints.CheckpointError, match=r"epoch-0001.npy cannot be used .*delete its folder"):

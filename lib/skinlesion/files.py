@@ -199,7 +199,7 @@ def kept(path: Path, *, make: Callable[[Path], None], load: Callable[[Path, int]
     """
     if os.path.lexists(path):
         try:
-            return load(path, _sound_length(path))
+            return load(path, sound_length(path))
         except (ValueError, EOFError):
             aside = path.with_name(f"{path.name}.damaged")
             with suppress(FileNotFoundError):  # another process was faster
@@ -207,11 +207,17 @@ def kept(path: Path, *, make: Callable[[Path], None], load: Callable[[Path, int]
             print(f"{shown(path)} is damaged: it is set aside as {aside.name}, and {again} again", file=sys.stderr)
     with atomic(path) as temporary:
         make(temporary)
-        length = temporary.stat().st_size
-        sums = _sums(temporary, length)
-        with temporary.open("ab") as file:
-            file.write(sums + _SEAL.pack(length, _MARK))
+        length = seal(temporary)
     return load(path, length)
+
+
+def seal(path: Path) -> int:
+    """Write checksums behind the content of a file, as :func:`kept` has them; return the length of the content."""
+    length = path.stat().st_size
+    sums = _sums(path, length)
+    with path.open("ab") as file:
+        file.write(sums + _SEAL.pack(length, _MARK))
+    return length
 
 
 def kept_csv(path: Path, make: Callable[[], pd.DataFrame], *, types: Mapping[str, str]) -> pd.DataFrame:
@@ -224,8 +230,8 @@ def kept_csv(path: Path, make: Callable[[], pd.DataFrame], *, types: Mapping[str
     return kept(path, make=lambda temporary: make().to_csv(temporary, **CSV), load=load)
 
 
-def _sound_length(path: Path) -> int:
-    """Return the length of a kept file's content, or raise ValueError where it is not what was written."""
+def sound_length(path: Path) -> int:
+    """Return the length of a sealed file's content, or raise ValueError where it is not what was written."""
     if reason := not_a_file(path):
         raise ValueError(reason)
     size = path.stat().st_size

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from skinlesion import files
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
 from skinlesion.parameters import Arithmetic, Augmentation, Frame, Model, Parameters, Recipe, Split
 
-NAME = "state.pt"
+NAME, BEFORE = "state.pt", "state.before.pt"
 
 CODE = (
     "learning/training.py",
@@ -63,43 +65,72 @@ def identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> d
     }
 
 
+class _State(BaseModel):
+    """What a state must look like before anything of it is used."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    identity: dict[str, str]
+    history: list[dict[str, float]] = []
+    sittings: list[dict[str, Any]] = []
+    best: dict[str, Any] = {}
+    partial: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    optimiser: dict[str, Any] = {}
+    threads: int = 1
+
+    @model_validator(mode="after")
+    def _epochs_are_those_of_the_run(self) -> Self:
+        if len(self.history) > int(self.identity.get("epochs", len(self.history))):
+            raise ValueError("it has more epochs than the run")
+        return self
+
+
 def save(folder: Path, identity: dict[str, str], **state: Any) -> None:
-    """Write the state of a run, whole or not at all."""
-    with files.atomic(folder / NAME) as temporary:
+    """Write the state of a run, whole or not at all; the one before it is kept as ``state.before.pt``."""
+    path = folder / NAME
+    with files.atomic(path) as temporary:
         torch.save({"identity": identity, **state}, temporary)
+        files.seal(temporary)
+        if path.is_file():
+            path.replace(folder / BEFORE)
 
 
 def load(folder: Path, identity: dict[str, str], report: Callable[[str], None]) -> dict[str, Any] | None:
     """Return the saved state of this run, on the CPU, or None where there is none.
 
-    A state of another run is not used: it is set aside as ``state.other.pt``, and `report` is told by what it
-    differs. Only tensors and plain values are unpickled.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is damaged or no checkpoint of this library.
+    A state that is damaged is never used: it is set aside, the one before it is taken, and `report` is told. So it is
+    with a state of another run, which is named by what it differs. Only tensors and plain values are unpickled.
     """
-    path = folder / NAME
     for leftover in folder.glob(f".{NAME}.*.tmp"):  # of a process that was killed while it wrote
         leftover.unlink(missing_ok=True)
-    if not path.is_file():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+    for path, then in ((folder / NAME, "the state before it is taken"), (folder / BEFORE, "training starts over")):
+        if not path.is_file():
+            continue
+        try:
+            state = _read(path)
+        except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, OSError):
+            aside = path.with_stem(f"{path.stem}.damaged")
+            path.replace(aside)
+            report(f"{files.shown(path)} is damaged, or no state of a run: it is set aside as {aside.name}, and {then}")
+            continue
         other = state["identity"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"the checkpoint {files.shown(path)} is damaged or not of this library "
-            f"({str(error).splitlines()[0]}): delete it to start over"
-        ) from error
-    differing = sorted(key for key in identity if identity[key] != other.get(key))
-    if differing:
+        differing = sorted(key for key in identity if identity[key] != other.get(key))
+        if not differing:
+            return state
         aside = path.with_stem(f"{path.stem}.other")
         path.replace(aside)
+        (folder / BEFORE).unlink(missing_ok=True)
         reasons = ", ".join(_difference(key, other.get(key), identity[key]) for key in differing)
         report(f"starting over: the checkpoint was made with other {reasons}. It is kept as {aside.name}")
         return None
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()[: files.sound_length(path)]
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    _State.model_validate(state)
     return state
 
 
@@ -110,8 +141,10 @@ def _difference(key: str, there: str | None, here: str) -> str:
 
 def save_watched(folder: Path, epoch: int, probabilities: np.ndarray) -> None:
     """Write down what a network says after an epoch, counted from zero: float16 of shape (n, 7)."""
-    with files.atomic(folder / _watched(epoch)) as temporary, temporary.open("wb") as opened:
-        np.save(opened, probabilities)
+    with files.atomic(folder / _watched(epoch)) as temporary:
+        with temporary.open("wb") as opened:
+            np.save(opened, probabilities)
+        files.seal(temporary)
 
 
 def drop_watched(folder: Path, *, after: int) -> None:
@@ -133,7 +166,8 @@ def load_watched(folder: Path, *, epochs: int, rows: int) -> np.ndarray:
     for epoch in range(epochs):
         path = folder / _watched(epoch)
         try:
-            found.append(np.load(path, allow_pickle=False))
+            content = path.read_bytes()[: files.sound_length(path)]
+            found.append(np.load(io.BytesIO(content), allow_pickle=False))
             if found[-1].shape != (rows, len(DX)):
                 raise ValueError(f"shape {found[-1].shape}, not {(rows, len(DX))}")
         except (OSError, ValueError, EOFError) as error:
