@@ -1,4 +1,5 @@
 import ast
+import copy
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import tiny_overrides
+from nbclient import NotebookClient
 
 from skinlesion import files, parameters, runs
 from skinlesion.paper import reproduction
@@ -89,6 +91,17 @@ def test_a_second_run_of_the_training_notebook_does_not_train_again(finished):
     for old, name in zip(before, ("epochs.npz", "history.csv", "predictions.csv"), strict=True):
         pd.testing.assert_frame_equal(old, finished.read_csv(name))
     assert "resumed after epoch 2 of 2" in (finished.folder / "03_training.html").read_text()
+
+
+@pytest.mark.parametrize("notebook", OF_A_RUN, ids=lambda path: path.stem)
+def test_a_notebook_runs_twice_in_one_kernel(finished, notebook, tmp_path):
+    content = nbformat.read(notebook, as_version=4)
+    chosen = finished.parameters.model_dump(exclude={"study", "seed"}, exclude_none=True)
+    first = next(cell for cell in content.cells if "parameters" in cell.metadata.get("tags", ()))
+    first.source += "".join(f"\n{name} = {value!r}" for name, value in chosen.items())
+    content.cells = [*content.cells, *copy.deepcopy(content.cells)]
+    ran = NotebookClient(content, timeout=300, kernel_name="python3").execute()
+    assert all(output.output_type != "error" for cell in ran.cells for output in cell.get("outputs", ()))
 
 
 def test_a_notebook_runs_by_hand_with_papermill(finished, tmp_path):

@@ -61,10 +61,32 @@ def test_a_study_that_does_not_exist_is_refused_with_the_ones_that_do():
         parameters.load("dmeo")
 
 
-def test_a_notebook_gathers_what_it_sets_and_nothing_else():
-    chosen = parameters.from_namespace({"study": "demo", "epochs": 3, "pd": object(), "_": 1, "best": 2})
-    assert (chosen.study, chosen.epochs) == ("demo", 3)
+def kernel(*cells):
+    """The namespace of a kernel in which these cells were run."""
+    names = {"In": ["", *cells]}
+    for cell in cells:
+        exec(cell, names)
+    return names
+
+
+FIRST = 'study = "demo"  # a file\nseed = 0\n'
+
+
+def test_a_notebook_has_the_parameters_of_its_cell_and_nothing_else():
+    assert parameters.from_namespace(kernel(FIRST + "epochs = 3", "store = object()")).epochs == 3
     assert parameters.from_namespace({}).study == "demo"
+    twice = kernel(FIRST + "epochs = 3", "x = 1 + 1", "store = [1 + 1]", FIRST, "y = len('a')")
+    assert parameters.from_namespace(twice) == parameters.load("demo", {"seed": 0})  # `epochs = 3` was taken away
+    injected = kernel(FIRST, 'seed = 4\nhue = 0.1\noutput = "elsewhere"', "import ast", "zoom = 0.5")
+    chosen = parameters.from_namespace(injected)
+    assert (chosen.seed, chosen.hue, chosen.output, chosen.zoom) == (4, 0.1, "elsewhere", 0.1)
+
+
+def test_a_mistyped_name_in_the_parameters_cell_is_refused():
+    with pytest.raises(ParametersError, match=r"`epoch` is not a parameter; did you mean `epochs`\?"):
+        parameters.from_namespace(kernel(FIRST + "epoch = 1"))
+    with pytest.raises(ParametersError, match="`epoch` is not a parameter"):
+        parameters.from_namespace(kernel(FIRST, "epoch = 3"))  # papermill -p epoch 3
 
 
 def test_an_override_is_read_as_yaml_and_text_as_it_stands():

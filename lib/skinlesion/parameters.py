@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -277,20 +278,47 @@ def _ablated(base: str, name: str, changes: Mapping[str, Any]) -> studies.Study:
 
 
 def from_namespace(namespace: Mapping[str, Any]) -> Parameters:
-    """Gather a notebook's parameters: the study its ``parameters`` cell names, and what else it sets.
+    """Gather a notebook's parameters: what its ``parameters`` cell sets, and the cell that papermill puts behind it.
+
+    Other names of the kernel are no parameters, whatever they are called and however long they have been there.
 
     Parameters
     ----------
     namespace
-        The notebook's ``globals()``; names that are no parameters are passed over.
+        The notebook's ``globals()``.
 
     Raises
     ------
     ParametersError
-        As :func:`load`.
+        As :func:`load`; so a mistyped name in that cell is refused.
     """
-    given = {name: namespace[name] for name in Parameters.model_fields if name in namespace}
+    given = {name: namespace[name] for name in _assigned(namespace.get("In", ()))}
     return load(given.pop("study", "demo"), given)
+
+
+def _assigned(cells: Sequence[str]) -> list[str]:
+    """Return what the last cell that sets ``study`` sets, and what plain cells right after it do."""
+    names: list[str] = []
+    for cell in reversed(cells):
+        found = _plain_assignments(cell)
+        names = [] if found is None else [*found, *names]
+        if "study" in (found or ()):
+            return list(dict.fromkeys(names))
+    return []
+
+
+def _plain_assignments(cell: str) -> list[str] | None:
+    """Return the names a cell sets, if it does nothing but give names plain values."""
+    names = []
+    try:
+        for line in ast.parse(cell).body:
+            if not isinstance(line, ast.Assign) or not all(isinstance(target, ast.Name) for target in line.targets):
+                return None
+            ast.literal_eval(line.value)
+            names += [target.id for target in line.targets if isinstance(target, ast.Name)]
+    except (SyntaxError, ValueError):
+        return None
+    return names
 
 
 def parse_override(text: str) -> tuple[str, Any]:
