@@ -2,6 +2,7 @@ import re
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 
 from skinlesion import files, parameters
 from skinlesion.paper import index
@@ -114,3 +115,14 @@ def test_the_index_lists_every_run_with_its_numbers(tmp_path):
 @pytest.mark.parametrize("page", sorted((files.ROOT / "reports").glob("[!d]*/**/*.html")), ids=lambda path: path.name)
 def test_a_published_page_is_under_two_megabytes(page):
     assert page.stat().st_size < 2_000_000
+
+
+def test_a_page_shows_the_parameters_that_it_was_run_with_and_no_path(tmp_path):
+    source = write(tmp_path / "04_evaluation.ipynb", "print(study)")
+    pages.make(source, parameters.load("quick_plain", {"seed": 3, "output": str(tmp_path)}), tmp_path / "page.html")
+    shown = BeautifulSoup((tmp_path / "page.html").read_text(), "html.parser").find("pre").get_text()
+    assert 'study = "quick_plain"' in shown
+    assert "seed = 3" in shown
+    cell = 'study = "demo"  # a file\nseed = 0\noutput = "reports"  # where'
+    ran = pages._as_run(cell, {"study": "paper", "seed": 2, "output": "/home/somebody"})
+    assert ran == 'study = "paper"  # a file\nseed = 2\noutput = "reports"  # where'

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import json
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -149,9 +151,12 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     """
     # Papermill's copy of the parameters holds paths of the machine it ran on; the manifest has the rest.
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in _tags(cell)]
+    given = notebook.metadata.get("papermill", {}).get("parameters", {})
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
+        if "parameters" in _tags(cell):
+            cell.source = _as_run(cell.source, given)
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,
         extra_template_basedirs=[str(TEMPLATE.parent)],
@@ -193,6 +198,16 @@ def commit() -> str:
     source = runs.source()
     commit = f"<code>{source['commit'][:12]}</code>" if source["commit"] else "not under version control"
     return f"{commit}, with changes that are not committed" if source["clean"] is False else commit
+
+
+def _as_run(source: str, given: Mapping[str, Any]) -> str:
+    """Return a parameters cell with the values that the notebook was run with, as far as they are no paths."""
+
+    def line(match: re.Match[str]) -> str:
+        value = given.get(match["name"])
+        return match[0] if value is None or "/" in str(value) else f"{match['name']} = {json.dumps(value)}"
+
+    return re.sub(r'^(?P<name>\w+) = ("[^"]*"|\S+)', line, source, flags=re.MULTILINE)
 
 
 def _text(tag: Any) -> str:
