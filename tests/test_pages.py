@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import re
 
 import nbformat
@@ -47,6 +49,15 @@ def test_a_page_opens_offline(page):
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
     assert "@import" not in page
     assert "<script src" not in page
+
+
+def test_a_page_lets_nothing_run_but_its_own_script(page):
+    script = page.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = BeautifulSoup(page, "html.parser").find("meta", {"http-equiv": "Content-Security-Policy"})["content"]
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert page.count("<script") == 1
 
 
 def test_a_page_has_contents_folded_code_and_its_siblings(page):

@@ -55,3 +55,9 @@ def test_findings_are_three_to_six_sentences_with_numbers_from_what_was_given():
     assert "10 labels are in doubt, most often with dx_type histo (4.7% of 150); 13 of 40 lesions" in few[3]
     assert "0.80; 0.30 with the lesion painted over, 0.70 with the background painted over" in many[4]
     assert "falls to 0.20 under the severest blur and least under hair (0.60)" in many[5]
+
+
+def test_a_groups_name_is_text_and_not_markup():
+    rows = [("localization", "<script>alert(1)</script>", 30, 0.7, 0.6, 0.8)]
+    groups = pd.DataFrame(rows, columns=["column", "group", "counted", "value", "low", "high"]).assign(score="accuracy")
+    assert "<script" not in prose.extremes(groups, "accuracy")

@@ -69,3 +69,13 @@ def test_ways_to_count_have_a_row_each_with_intervals():
     assert shown.rows["one vote a lesion"] == table.lesion_group[table.part == "test"].nunique()
     value = found["one vote a lesion"]["headline"].loc["accuracy"]
     assert shown.accuracy["one vote a lesion"] == tables.interval(*value)
+
+
+def test_text_from_data_is_text_and_not_markup():
+    hostile = "<script>alert(1)</script>"
+    frame = pd.DataFrame({hostile: [hostile]}, index=[hostile])
+    shown = tables.show(frame, caption=hostile).to_html()
+    assert "<script" not in shown
+    assert shown.count("&lt;script&gt;") == 4
+    assert "<script" not in tables.markdown(frame)
+    assert tables.markdown(pd.DataFrame({"a": ["x|y"]})).endswith("x\\|y")

@@ -107,12 +107,12 @@ def _html_table(head: list[str], rows: list[list[str]]) -> str:
 
 def _name(run: runs.Files) -> str:
     tag = ' <span class="tag">SYNTHETIC DATA</span>' if run.synthetic else ""
-    return f"{run.folder.parent.name}, {run.folder.name.replace('-', ' ')}{tag}"
+    return f"{html.escape(run.folder.parent.name)}, {html.escape(run.folder.name.replace('-', ' '))}{tag}"
 
 
 def _links(run: runs.Files, folder: Path) -> list[str]:
     return [
-        f'<a href="{run.folder.relative_to(folder).as_posix()}/{stem}.html">{title}</a>'
+        f'<a href="{html.escape(run.folder.relative_to(folder).as_posix())}/{stem}.html">{title}</a>'
         for stem, title in pages.TITLES.items()
         if run.find(f"{stem}.html")
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import logging
@@ -171,6 +173,7 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     seconds = kept.get("duration")
     parameters = kept.get("parameters", {})
     of_all_runs = Path(name).stem == PAPER
+    script = (TEMPLATE / "report.js").read_text(encoding="utf-8")
     report = {
         "name": name,
         "title": title if of_all_runs else f"{title} · {parameters.get('study', '')} seed {parameters.get('seed', 0)}",
@@ -180,6 +183,8 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
         "synthetic": soup.select_one("p.synthetic") is not None,
         "siblings": [] if of_all_runs else [(f"{stem}.html", text) for stem, text in TITLES.items()],
         "contents": [(tag["id"], _text(tag)) for tag in soup.find_all("h2") if tag.get("id")],
+        "script": script,
+        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         "photographs": "none" if of_all_runs or not parameters.get("galleries", True) else "shown",
         "footer": f"Run by papermill in {seconds:.0f} s." if seconds else "",
     }

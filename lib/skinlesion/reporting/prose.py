@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 
 import numpy as np
@@ -99,4 +100,5 @@ def findings(
 
 
 def _group(row: pd.Series) -> str:
-    return f"{words(row.column)} **{row.group}** ({interval(row.value, row.low, row.high)}, {row.counted:,.0f} images)"
+    name, value = html.escape(str(row.group)), interval(row.value, row.low, row.high)
+    return f"{words(row.column)} **{name}** ({value}, {row.counted:,.0f} images)"

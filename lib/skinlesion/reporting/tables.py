@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,10 +34,15 @@ def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = Tr
     flat = frame.copy()
     if isinstance(flat.columns, pd.MultiIndex):
         flat.columns = [": ".join(str(part) for part in column) for column in flat.columns]
-    flat.columns = [heading(str(column)) for column in flat.columns]
-    flat.index = pd.Index([heading(str(name)) for name in flat.index])
-    styler = flat.style.set_caption(caption).format(lambda value: _word(value, digits))
+    flat.columns = [_escaped(heading(str(column))) for column in flat.columns]
+    flat.index = pd.Index([_escaped(heading(str(name))) for name in flat.index])
+    styler = flat.style.set_caption(_escaped(caption)).format(lambda value: _escaped(_word(value, digits)))
     return styler if index else styler.hide(axis="index")
+
+
+def _escaped(text: str) -> str:
+    """Return text as HTML shows it: what comes from data is never markup."""
+    return html.escape(text, quote=False)
 
 
 def with_interval(table: pd.DataFrame, *, digits: int | None = None) -> pd.Series:
@@ -74,7 +80,7 @@ def stated(headline: Mapping[str, Any], name: str) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Return a table as Markdown; its index is left out."""
     rows = [list(table), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(" | ".join(map(str, row)) for row in rows)
+    return "\n".join(" | ".join(str(cell).replace("|", "\\|").replace("<", "&lt;") for cell in row) for row in rows)
 
 
 def latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
