@@ -143,7 +143,7 @@ paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.
 
 $(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
     $(filter-out %.checked,$(COMMON)) $(call figures,paper_tables) $(call rooms,scoring paper) | $(ENVIRONMENT)
-	$(RUN) report --study paper $< $@
+	$(RUN) report --study paper --set output=reports $< $@
 
 $(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(RELEASED)/errors.json \
     lib/skinlesion/paper/card.py $(call rooms,reporting) | $(ENVIRONMENT)

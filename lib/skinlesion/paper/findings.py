@@ -70,7 +70,7 @@ def _counted(numbers: Numbers) -> str:
     if rows.empty:
         return ""
     return (
-        "**What is counted matters as much.** One and the same network: "
+        "**What is counted.** One and the same network: "
         + ", ".join(f"{row['mean']:.3f} over {over}" for over, row in rows.iterrows())
         + ". The first is the one in every headline."
     )
