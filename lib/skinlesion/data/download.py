@@ -320,6 +320,8 @@ def _download(sources: Iterable[Source], folder: Path, options: Mapping[str, Any
         for last in (False, True):
             try:
                 pooch.retrieve(source.url, source.md5 and f"md5:{source.md5}", source.name, folder, downloader=checked)
+            except StudyError:
+                raise
             except ValueError as error:
                 resume.part.unlink(missing_ok=True)
                 if last:

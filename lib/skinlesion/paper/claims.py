@@ -220,7 +220,8 @@ def labels(found: dict[str, Evidence]) -> PaperTable:
             number = int(told.image_id[at].isin(doubted.image_id).sum())
             row = {"dx": dx, "images": int(at.sum()), "told wrongly": int(wrong[at].sum()), "label in doubt": number}
             rows.append(row | {"share": number / at.sum()})
-            shown.append(row | {"share": f"{number / at.sum():.1%}"})
+            shown.append({key: f"{value:,}" if key != "dx" else value for key, value in row.items()})
+            shown[-1]["share"] = f"{number / at.sum():.1%}"
         null = f"{tests.recall.mean():.0%} of these are in doubt, and {tests.others.mean():.1%} of the others"
     else:
         null = "not measured"

@@ -13,8 +13,11 @@ from skinlesion.paper.tables import FOLDER
 def answer(folder: Path) -> str:
     """Return the answer to the study's question, and the table of the claims, as ``make paper`` left it."""
     path = folder / FOLDER / "claims.md"
-    table = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-    return f"{findings.answer(findings.read(folder))}\n\n{table}".strip()
+    said = findings.answer(findings.read(folder))
+    if not path.is_file():
+        return said
+    table = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    return f"{said}\n\n{table}\n\nThe rule, and of what these are: [claims](reports/{FOLDER}/claims.md)."
 
 
 def found(folder: Path) -> str:
