@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from skinlesion import files, parameters
+from skinlesion import files, parameters, runs
 from skinlesion.paper import index
 from skinlesion.reporting import pages
 
@@ -134,6 +134,9 @@ def test_a_page_shows_the_parameters_that_it_was_run_with_and_no_path(tmp_path):
     shown = BeautifulSoup((tmp_path / "page.html").read_text(), "html.parser").find("pre").get_text()
     assert 'study = "quick_plain"' in shown
     assert "seed = 3" in shown
+    assert not runs.NO_PHOTOGRAPHS.search((tmp_path / "page.html").read_text())
+    pages.make(source, parameters.load("demo", {"galleries": False}), tmp_path / "page.html")
+    assert runs.NO_PHOTOGRAPHS.search((tmp_path / "page.html").read_text())
     cell = 'study = "demo"  # a file\nseed = 0\noutput = "reports"  # where'
     ran = pages._as_run(cell, {"study": "paper", "seed": 2, "output": "/home/somebody"})
     assert ran == 'study = "paper"  # a file\nseed = 2\noutput = "reports"  # where'

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
         raise RunError(f"{name} was trained by code or parameters that no commit holds: commit, and train again")
     pages = sorted(run.folder.glob("0*.html")) if "pages" in more else []
     for page in pages:
-        if page.stem in WITH_PHOTOGRAPHS and NO_PHOTOGRAPHS not in page.read_text(encoding="utf-8"):
+        if page.stem in WITH_PHOTOGRAPHS and not NO_PHOTOGRAPHS.search(page.read_text(encoding="utf-8")):
             raise RunError(f"{files.shown(page)} may show photographs: make it again with GALLERIES=false")
     named = [own.require(each) for each in more if each != "pages"]
     left = [path for each in WRITERS if each != "isic.csv" and (path := own.find(each))]
@@ -242,7 +243,7 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
 WITH_PHOTOGRAPHS = ("01_eda", "02_preprocessing", "05_error_analysis")
 """The pages that show photographs where the study's ``galleries`` is true."""
 
-NO_PHOTOGRAPHS = '<meta name="photographs" content="none">'
+NO_PHOTOGRAPHS = re.compile(r'<meta(?=[^>]*name="photographs")(?=[^>]*content="none")')
 """What a page says that was made without them."""
 
 
