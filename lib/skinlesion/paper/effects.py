@@ -146,7 +146,8 @@ def sources(found: dict[str, Evidence], *, draws: int) -> PaperTable:
             ):
                 table = each.table().loc[list(paper.SHOWN)]
                 rows += paper.long(table, **facts, network=arm)
-                shown.append({**facts, "network": arm, **paper.cells(table)})
+                said = {name: f"{value:,}" if isinstance(value, int) else value for name, value in facts.items()}
+                shown.append({**said, "network": arm, **paper.cells(table)})
     caption = (
         "Another source, with its own camera and patients: the same images, told by a network that was trained without "
         "their source and by networks that were trained with it (cross-validation, other lesions). 95% interval of the "
