@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -92,8 +94,14 @@ def save(folder: Path, identity: dict[str, str], **state: Any) -> None:
     with files.atomic(path) as temporary:
         torch.save({"identity": identity, **state}, temporary)
         files.seal(temporary)
-        if path.is_file():
-            path.replace(folder / BEFORE)
+        if path.is_file():  # a second name for it, so that there is a state at any moment
+            spare = folder / f".{BEFORE}"
+            spare.unlink(missing_ok=True)
+            try:
+                os.link(path, spare)
+            except OSError:  # a file system without
+                shutil.copyfile(path, spare)
+            spare.replace(folder / BEFORE)
 
 
 def load(folder: Path, identity: dict[str, str], report: Callable[[str], None]) -> dict[str, Any] | None:

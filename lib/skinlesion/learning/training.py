@@ -177,7 +177,8 @@ class _Run:
             self.partial = state["partial"]
             within = f", step {len(self.partial['steps'])}" if self.partial else ""
             self.report(f"resumed after epoch {len(self.history)} of {self.parameters.epochs}{within}")
-        checkpoints.drop_watched(self.folder, after=len(self.history))
+        if distributed.rank() == 0:
+            checkpoints.drop_watched(self.folder, after=len(self.history))
         if len(self.history) < self.parameters.epochs:
             begun = {"first_epoch": len(self.history) + 1, "first_step": len(self.partial.get("steps", ())) + 1}
             self.sittings = [*self.sittings, {**begun, "threads": torch.get_num_threads(), **(record or {})}]
@@ -269,9 +270,14 @@ class _Run:
             device=self.engine.device.type,
             precision=str(self.engine.precision).removeprefix("torch."),
             engine=self.engine.describe(),
-            watched=checkpoints.load_watched(self.folder, epochs=len(self.history), rows=len(self.watched)),
+            watched=self._watched(),
             sittings=self.sittings,
         )
+
+    def _watched(self) -> np.ndarray:
+        if distributed.rank() > 0:  # one process writes it down
+            return np.empty((0, len(self.watched), len(DX)), np.float16)
+        return checkpoints.load_watched(self.folder, epochs=len(self.history), rows=len(self.watched))
 
     def _save(self, partial: dict[str, Any]) -> None:
         self.partial = partial
