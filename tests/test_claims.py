@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from conftest import publish
 
-from skinlesion import studies
+from skinlesion import files, studies
 from skinlesion.data.dataset import DX
 from skinlesion.paper import claims, collection
 from skinlesion.runs import Files
-from skinlesion.scoring import predictions
+from skinlesion.scoring import predictions, summary
 
 DRAWS = 40
 
@@ -117,7 +117,7 @@ def test_the_kept_epoch_is_held_against_the_last_ones_and_against_peeking(folder
         for epoch, right in enumerate([10, 20, 30, 40, 25, 35]):
             rows = np.flatnonzero(tested)[:right]
             said[epoch, rows] = np.eye(len(DX))[labels[rows]]
-        np.savez_compressed(run / "epochs.npz", probabilities=said.astype(np.float16))
+        files.write_csv(run / "epochs.csv", summary.epochs(table, said.astype(np.float16)))
     table = collection.make(tmp_path, draws=DRAWS)["selection"].numbers.set_index("epoch")
     assert table.validation.tolist() == pytest.approx([0.9, 0.8, (0.6 + 0.9 + 0.7 + 0.6 + 0.8) / 5, 0.7])
     assert table.test.tolist() == pytest.approx([30 / 70, 35 / 70, (20 + 30 + 40 + 25 + 35) / 5 / 70, 40 / 70])

@@ -74,6 +74,11 @@ def test_what_was_said_after_the_selected_epoch_is_what_is_predicted(finished):
     selected = finished.read_json("manifest.json")["selected_epoch"]
     predicted = finished.read_csv("predictions.csv")[predictions.COLUMNS].to_numpy()
     assert np.abs(said[selected - 1] - predicted).max() < 1e-3
+    epochs = finished.read_csv("epochs.csv").set_index("epoch")
+    history = finished.read_csv("history.csv").set_index("epoch")
+    np.testing.assert_allclose(epochs.validation_accuracy, history.validation_accuracy, atol=1e-6)
+    stated = finished.read_json("metrics.json")["test"]["headline"]["accuracy"]["value"]
+    assert epochs.test_accuracy[selected] == pytest.approx(stated)
 
 
 def test_the_validation_score_is_that_of_the_selected_epoch(finished):

@@ -55,6 +55,7 @@ WRITERS = {
     "predictions.csv": "notebook 03",
     "manifest.json": "notebook 03",
     "metrics.json": "notebook 04",
+    "epochs.csv": "notebook 04",
     "isic.csv": "notebook 04",
     "errors.json": "notebook 05",
 }
@@ -202,7 +203,7 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
     ----------
     more
         What is published beside the files of :data:`WRITERS` that are there: ``pages``, or names such as
-        ``epochs.npz``.
+        ``model.safetensors``.
 
     Returns
     -------

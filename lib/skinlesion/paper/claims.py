@@ -314,14 +314,8 @@ def runs(found: dict[str, Evidence]) -> PaperTable:
 
 def _accuracies(runs_of: Evidence, seed: int) -> np.ndarray | None:
     """Return the test accuracy after each epoch of a run, or None where it is not published."""
-    path = runs_of.runs[seed].find("epochs.npz")
-    if path is None:
-        return None
-    table = runs_of.predictions[seed]
-    at = (table.part == "test").to_numpy()
-    labels = table.dx[at].map(DX.index).to_numpy()
-    with np.load(path) as held:
-        return (held["probabilities"][:, at].argmax(2) == labels).mean(1)
+    run = runs_of.runs[seed]
+    return run.read_csv("epochs.csv").test_accuracy.to_numpy() if run.find("epochs.csv") else None
 
 
 def _deviation(value: float) -> str:

@@ -39,7 +39,8 @@ def answer(numbers: Numbers) -> str:
     if lesion.verdict == "not measured":
         return words
     said = (
-        f"**{words}** On lesions it has not seen, the recipe's accuracy is **{_value(lesion)}**, where 0.92 is claimed"
+        f"**{words}** On lesions it has not seen, the recipe's accuracy is **{_value(lesion)}**, where "
+        f"{lesion.preprint:.2f} is claimed"
     )
     if image.verdict != "not measured":
         said += f"; split by image, with other images of many test lesions in training, it is {_value(image)}"
