@@ -190,3 +190,19 @@ def test_determinism_is_switched_on_and_back(tiny):
 def test_a_device_that_is_not_there_is_refused(tiny):
     with pytest.raises(TrainingError, match="this machine has no cuda device: set `device: auto`"):
         engine.choose_device(tiny.model_copy(update={"device": "cuda"}))
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5, 8])
+def test_epochs_of_so_many_steps_follow_each_other_as_passes_do(task, tiny, steps):
+    def batches_of(made, number):
+        drawn, parts = made.draw(number)
+        return [(drawn.rows[part], drawn.uniform[part]) for part in parts]
+
+    passes, epochs = make(task, tiny, batch_size=8), make(task, tiny, batch_size=8, epoch_steps=steps)
+    each = len(batches_of(passes, 0))
+    expected = [batch for number in range(4 * steps // each + 1) for batch in batches_of(passes, number)]
+    found = [batch for number in range(4) for batch in batches_of(epochs, number)]
+    assert len(found) == 4 * steps
+    for one, other in zip(found, expected, strict=False):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])

@@ -44,6 +44,8 @@ class Split(_Group):
     """Which image trains, which selects the epoch, which calibrates, which tests."""
 
     split_by: Literal["image", "lesion", "source"] = "image"
+    vault_fraction: float = Field(default=0.0, ge=0, lt=1)
+    mistake: Literal["test_by_image", "by_image", "oversampled", "augmented", "all"] | None = None
     split_seed: int | None = Field(default=None, ge=0, lt=2**31)
     folds: int | None = Field(default=None, ge=2, le=20)
     crossover: Literal["a", "b"] | None = None
@@ -68,6 +70,7 @@ class Recipe(_Group):
     warmup_epochs: float = Field(default=0.0, ge=0, examples=[1.0])
     batch_size: int = Field(default=32, ge=2)
     epochs: int = Field(default=25, ge=1)
+    epoch_steps: int | None = Field(default=None, ge=1)
     selection: Literal["accuracy", "balanced_accuracy", "loss", "last"] = Field(
         default="accuracy", examples=["balanced_accuracy", "loss", "last"]
     )
@@ -96,6 +99,7 @@ class Scoring(_Group):
 
     bootstrap_draws: int = Field(default=10_000, ge=10)
     compare_with: str | None = Field(default=None, pattern=NAME)
+    readings: bool = False
 
 
 class Arithmetic(_Group):
@@ -151,6 +155,14 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Recipe, Model, Spli
             )
         if self.folds and self.split_by == "source":
             raise ValueError("`split_by: source` takes no folds: the seed says which source is left out")
+        if self.vault_fraction and (self.folds or self.crossover or self.split_by != "lesion"):
+            raise ValueError("vault_fraction needs `split_by: lesion`, no folds and no crossover")
+        if self.mistake and not self.vault_fraction:
+            raise ValueError(
+                f"mistake: {self.mistake} needs a vault_fraction: what it does is seen on images it spares"
+            )
+        if self.readings and not self.vault_fraction:
+            raise ValueError("readings need a vault_fraction: they are compared with what the vault says")
         return self
 
     @model_validator(mode="after")
@@ -170,6 +182,8 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Recipe, Model, Spli
         how = f"by {self.split_by}"
         if self.crossover:
             how += f", run {self.crossover} of a crossover"
+        if self.mistake:
+            how += f", with the mistake {self.mistake}"
         return f"{how}, {self.folds} folds" if self.folds else how
 
     @property
@@ -179,6 +193,8 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Recipe, Model, Spli
         if self.folds:
             test = 1 / self.folds
         first, rest = f"{test:.0%} test", ""
+        if self.vault_fraction:
+            first = f"{self.vault_fraction:.0%} in a vault; of the others {first}"
         if self.crossover or self.split_by == "source":
             validation, calibration, test = validation / (1 - test), calibration / (1 - test), 0
             first, rest = "one source test", "of the others "

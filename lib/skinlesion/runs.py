@@ -54,6 +54,7 @@ WRITERS = {
     "history.csv": "notebook 03",
     "predictions.csv": "notebook 03",
     "manifest.json": "notebook 03",
+    "readings.csv": "notebook 03",
     "metrics.json": "notebook 04",
     "epochs.csv": "notebook 04",
     "isic.csv": "notebook 04",
@@ -233,7 +234,7 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
     written = []
     for path in [*left, *pages, *named]:
         target = PUBLISHED / run.folder.parent.name / run.folder.name / path.name
-        if packed := path.name in ("split.csv", "predictions.csv"):
+        if packed := path.name in ("split.csv", "predictions.csv", "readings.csv"):
             target = target.with_name(f"{path.name}.gz")
         content = path.read_bytes()
         files.write_bytes(target, gzip.compress(content, mtime=0) if packed else content)

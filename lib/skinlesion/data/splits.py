@@ -6,12 +6,22 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from skinlesion.data import mistakes
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
 
 PARTS = ("train", "validation", "calibration", "test")
 """What learns; what the epoch is selected on; what temperature, thresholds and sets are fitted on; what is scored."""
+
+VAULT = "vault"
+"""The part that a study with ``vault_fraction`` sets apart before anything else: it is scored once, like the test part."""
+
+VAULT_SEED = 0
+"""Draws the vault: the same lesion groups whatever the run's seed."""
+
+SCORED = (*PARTS[1:], VAULT)
+"""The parts that are not trained on."""
 
 UNUSED = "unused"
 """The part of images that are left out."""
@@ -29,7 +39,9 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     another. A split by source tests on one of the sources (``dataset``), the seed says which in alphabetical order; the
     rest is split by lesion group, and images of a group that is tested are left out. The two runs of a ``crossover``
     test the same images, one of each lesion group that has several; run a trains on the other images of a random half
-    of these groups, run b on those of the other half, and both on the groups with one image.
+    of these groups, run b on those of the other half, and both on the groups with one image. A vault is drawn first, by
+    lesion group and the same for every seed; the fractions are of what it leaves. A ``mistake`` of
+    :data:`skinlesion.data.mistakes.MISTAKES` is made on what it leaves.
 
     Parameters
     ----------
@@ -41,44 +53,56 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     Returns
     -------
     pandas.DataFrame
-        image_id, lesion_id, lesion_group, part (one of :data:`PARTS`; by source and in a crossover also unused), in the
-        table's order.
+        image_id, lesion_id, lesion_group, part (one of :data:`PARTS`; by source and in a crossover also unused, or
+        vault), in the table's order; copies that a mistake makes come after it, with ids of their own.
 
     Raises
     ------
     SplitError
         If a diagnosis has too few images or lesions for every part.
     """
-    table = metadata[["image_id", "lesion_id"]].assign(
-        lesion_group=metadata.lesion_id if groups is None else groups.to_numpy()
+    table = metadata[["image_id", "lesion_id", "dx"]].assign(
+        lesion_group=metadata.lesion_id if groups is None else groups.to_numpy(), part="train"
     )
-    unit = table.image_id if parameters.split_by == "image" else table.lesion_group
-    units = pd.DataFrame({"unit": unit, "dx": metadata.dx})
-    share = parameters.test_fraction
-    if parameters.split_by == "source":
-        test = unit[metadata.dataset == left_out(metadata, parameters.drawn_with)]
-    elif parameters.crossover:
-        test = unit[unit.duplicated()]
-    elif parameters.folds:
-        test, share = _fold(units, folds=parameters.folds, seed=parameters.drawn_with), 1 / parameters.folds
-    else:
-        test = _draw(units, share, parameters, part="test")
-    taken, left = unit.isin(test), 1 - share
-    table["part"] = np.where(taken, "test", "train")
-    for part, fraction in (
-        ("validation", parameters.validation_fraction),
-        ("calibration", parameters.calibration_fraction),
-    ):
-        drawn = unit.isin(_draw(units[~taken], fraction / left, parameters, part=part))
-        table.loc[drawn, "part"] = part
-        taken, left = taken | drawn, left - fraction
+    if parameters.vault_fraction:
+        once = _draw(table.lesion_group, table, parameters.vault_fraction, seed=VAULT_SEED, part=VAULT)
+        table.loc[table.lesion_group.isin(once), "part"] = VAULT
+    if parameters.mistake in mistakes.COPIED:
+        added = mistakes.copies(table[table.part != VAULT], seed=parameters.drawn_with)
+        table = pd.concat([table, added], ignore_index=True)
+    left = 1.0
+    for part in ("test", "validation", "calibration"):
+        unit = mistakes.unit(table, parameters, part)
+        free = table.part == "train"
+        share = getattr(parameters, f"{part}_fraction")
+        if part == "test":
+            drawn, share = _test(unit, table, metadata, parameters, share)
+        else:
+            drawn = _draw(unit[free], table[free], share / left, seed=parameters.drawn_with, part=part)
+        table.loc[free & unit.isin(drawn), "part"] = part
+        left -= share
     if parameters.split_by == "source":
         elsewhere = metadata.dataset != left_out(metadata, parameters.drawn_with)
         table.loc[(table.part == "test") & elsewhere, "part"] = UNUSED
     if parameters.crossover:
         siblings = _siblings(table[table.part == "test"], metadata, seed=parameters.drawn_with)
         table.loc[siblings.index, "part"] = siblings.map({parameters.crossover: "train"}).fillna(UNUSED)
-    return table
+    return table[["image_id", "lesion_id", "lesion_group", "part"]]
+
+
+def _test(
+    unit: pd.Series, table: pd.DataFrame, metadata: pd.DataFrame, parameters: Parameters, share: float
+) -> tuple[pd.Series, float]:
+    """Return the units that are tested, and their share as the shares of the other parts count."""
+    if parameters.split_by == "source":
+        return unit[metadata.dataset == left_out(metadata, parameters.drawn_with)], share
+    if parameters.crossover:
+        return unit[unit.duplicated()], share
+    if parameters.folds:
+        units = pd.DataFrame({"unit": unit, "dx": table.dx})
+        return _fold(units, folds=parameters.folds, seed=parameters.drawn_with), 1 / parameters.folds
+    free = table.part == "train"
+    return _draw(unit[free], table[free], share, seed=parameters.drawn_with, part="test"), share
 
 
 def left_out(metadata: pd.DataFrame, seed: int) -> str:
@@ -95,15 +119,15 @@ def left_out(metadata: pd.DataFrame, seed: int) -> str:
     return sources[seed % len(sources)]
 
 
-def _draw(units: pd.DataFrame, fraction: float, parameters: Parameters, *, part: str) -> pd.Series:
+def _draw(unit: pd.Series, table: pd.DataFrame, fraction: float, *, seed: int, part: str) -> pd.Series:
     """Draw a share of the units, stratified by their first image's diagnosis."""
-    once = units.drop_duplicates("unit")
+    once = pd.DataFrame({"unit": unit, "dx": table.dx}).drop_duplicates("unit")
     try:
-        return train_test_split(once, test_size=fraction, stratify=once.dx, random_state=parameters.drawn_with)[1].unit
+        return train_test_split(once, test_size=fraction, stratify=once.dx, random_state=seed)[1].unit
     except ValueError as error:
         fewest = once.dx.value_counts()
         raise SplitError(
-            f"no {part} part can be drawn by {parameters.split_by}: {error} "
+            f"no {part} part can be drawn by {str(unit.name).partition('_')[0]}: {error} "
             f"(fewest: {fewest.index[-1]}, {fewest.iloc[-1]}). Give more data or other fractions"
         ) from error
 
@@ -148,14 +172,19 @@ def rows(split: pd.DataFrame, metadata: pd.DataFrame, *parts: str) -> np.ndarray
 
 
 def counts(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
-    """Return images and lesions per diagnosis (rows, with a total) and part (columns)."""
-    joined = split.merge(metadata[["image_id", "dx"]], on="image_id")
-    by = joined.groupby(["dx", "part"])
+    """Return images (copies too) and lesions per diagnosis (rows, with a total) and part (columns)."""
+    by = split.assign(dx=_dx(split, metadata)).groupby(["dx", "part"])
     table = pd.concat({"images": by.size().unstack(), "lesions": by.lesion_id.nunique().unstack()}, axis=1)
     table = table.reindex(DX).fillna(0).astype(int)
-    table = table.reindex(columns=pd.MultiIndex.from_product([["images", "lesions"], PARTS]), fill_value=0)
+    parts = PARTS if VAULT not in set(split.part) else (*PARTS, VAULT)
+    table = table.reindex(columns=pd.MultiIndex.from_product([["images", "lesions"], parts]), fill_value=0)
     table.loc["all"] = table.sum()
     return table
+
+
+def _dx(split: pd.DataFrame, metadata: pd.DataFrame) -> np.ndarray:
+    """Return the diagnosis of each row of a split."""
+    return metadata.dx.to_numpy()[mistakes.rows(split, metadata)]
 
 
 def has_sibling(split: pd.DataFrame, *, part: str = "test", other: str = "train") -> pd.Series:
@@ -179,7 +208,7 @@ def leakage(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
         One row a diagnosis and a row ``all``: test_images, with_sibling, fraction.
     """
     leaked = has_sibling(split)
-    dx = metadata.set_index("image_id").dx.reindex(leaked.index)
+    dx = _dx(split[split.part == "test"], metadata)
     table = leaked.groupby(dx).agg(test_images="size", with_sibling="sum").reindex(DX).fillna(0).astype(int)
     table.loc["all"] = table.sum()
     table["fraction"] = table.with_sibling / table.test_images.where(table.test_images > 0)

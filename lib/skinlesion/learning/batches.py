@@ -72,6 +72,11 @@ def draw_epoch(rows: np.ndarray, labels: np.ndarray, *, seed: int, epoch: int, w
     return Epoch(order, draws[torch.tensor(seen), order])
 
 
+def joined(epochs: list[Epoch]) -> Epoch:
+    """Return several epochs as one, one after the other."""
+    return Epoch(torch.cat([each.rows for each in epochs]), torch.cat([each.uniform for each in epochs]))
+
+
 class Source(Protocol):
     """Gives the pixels of some rows, batch by batch, as uint8 of shape (B, H, W, 3) on the device."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -129,10 +130,30 @@ class Engine:
         return self.model if self.averaged is None else self.averaged
 
     def draw(self, epoch: int) -> tuple[batches.Epoch, list[slice]]:
-        """Return the order and the views of one epoch, counted from zero, and its batches."""
+        """Return the order and the views of one epoch, counted from zero, and its batches.
+
+        An epoch is a pass over the training images; with ``epoch_steps`` it is so many batches, wherever in a pass they
+        begin and however many passes they take, so that studies with more or fewer images train for as many steps.
+        """
+        steps = self.parameters.epoch_steps
+        if steps is None:
+            return self._pass(epoch)
+        each = len(self._pass(0)[1])
+        if not each:
+            return self._pass(0)
+        first, skipped = divmod(epoch * steps, each)
+        drawn, parts = zip(*(self._pass(first + k) for k in range(-(-(skipped + steps) // each))), strict=True)
+        ends = itertools.accumulate((len(one.rows) for one in drawn), initial=0)
+        moved = [
+            slice(part.start + end, part.stop + end) for end, some in zip(ends, parts, strict=False) for part in some
+        ]
+        return batches.joined(drawn), moved[skipped : skipped + steps]
+
+    def _pass(self, number: int) -> tuple[batches.Epoch, list[slice]]:
+        """Return one pass over the training images, counted from zero."""
         chosen = self.parameters
         drawn = batches.draw_epoch(
-            self.rows, self.labels, seed=chosen.seed, epoch=epoch, weighted=chosen.weighted_sampling
+            self.rows, self.labels, seed=chosen.seed, epoch=number, weighted=chosen.weighted_sampling
         )
         return drawn, drawn.batches(chosen.batch_size, least=max(2, distributed.world_size()))
 

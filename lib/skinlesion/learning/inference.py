@@ -110,7 +110,7 @@ def predict_parts(
     *,
     metadata: pd.DataFrame,
     split: pd.DataFrame,
-    parts: tuple[str, ...] = splits.PARTS[1:],
+    parts: tuple[str, ...] = splits.SCORED,
 ) -> pd.DataFrame:
     """Return the model's probabilities for the images of some parts of the split.
 

@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from tqdm import tqdm
 
 from skinlesion import files, runs
-from skinlesion.data import dataset, images, splits
-from skinlesion.learning import inference, models, training
+from skinlesion.data import dataset, images, mistakes, splits
+from skinlesion.learning import augmentation, inference, models, training
+from skinlesion.parameters import Parameters
+from skinlesion.scoring import predictions
+
+BEFORE = -1
+"""Number of the epoch whose draws alter the copies that are made before training."""
+
+DIGITS = 5
+"""Of the probabilities in ``readings.csv``."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +30,21 @@ class Inputs:
 
     Attributes
     ----------
-    data, store, split
-        The data set, its decoded images (uint8 of shape (N, H, W, 3)), and the part of each.
+    metadata, store, split
+        The data's table, the decoded images (uint8 of shape (N, H, W, 3)), and the part of each; with the copies that a
+        mistake of the study adds.
     record
         For the reports and the manifest: data (title, synthetic, fingerprint) and weights, in words.
     """
 
-    data: dataset.Dataset
+    metadata: pd.DataFrame
     store: np.ndarray
     split: pd.DataFrame
     record: Mapping[str, Any]
+
+    def rows(self, *parts: str) -> np.ndarray:
+        """Return the rows of some parts, as :func:`skinlesion.data.splits.rows`."""
+        return splits.rows(self.split, self.metadata, *parts)
 
 
 def open_inputs(run: runs.Run) -> Inputs:
@@ -50,17 +65,39 @@ def open_inputs(run: runs.Run) -> Inputs:
         "weights": models.describe_weights(chosen.backbone, chosen.weights),
     }
     store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
-    return Inputs(data, store, split, record)
+    rows = mistakes.rows(split, data.metadata)
+    if (rows < 0).any():
+        raise splits.SplitError("split.csv was drawn for other data: run notebook 02 again")
+    metadata = data.metadata.iloc[rows].reset_index(drop=True).assign(image_id=split.image_id)
+    return Inputs(metadata, _with_copies(store, rows, chosen), split, record)
+
+
+def _with_copies(store: np.ndarray, rows: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Return the images of some rows of a store, whose first are all of it; the others are copies, altered or not."""
+    images_there = len(store)
+    if len(rows) == images_there:
+        return store
+    whole = np.empty((len(rows), *store.shape[1:]), np.uint8)
+    whole[:images_there] = store
+    uniform = augmentation.draw(parameters.drawn_with, BEFORE, len(rows))[0]
+    places = np.arange(images_there, len(rows))
+    for some in tqdm(np.array_split(places, len(places) // 256 + 1), desc="copy", unit="batch", leave=False):
+        copied = torch.from_numpy(store[rows[some]])
+        if parameters.mistake in mistakes.ALTERED:
+            views = augmentation.augment(augmentation.to_float(copied), uniform[some], parameters)
+            copied = (views * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        whole[some] = copied.numpy()
+    return whole
 
 
 def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = print) -> training.Trained:
     """Train a run, or finish one that was cut off; with the errors of :func:`skinlesion.learning.training.train`."""
     return training.train(
         inputs.store,
-        inputs.data.labels,
-        train_rows=splits.rows(inputs.split, inputs.data.metadata, "train"),
-        validation_rows=splits.rows(inputs.split, inputs.data.metadata, "validation"),
-        watched_rows=splits.rows(inputs.split, inputs.data.metadata, *splits.PARTS[1:]),
+        inputs.metadata.dx.map(dataset.DX.index).to_numpy(dtype=np.int64),
+        train_rows=inputs.rows("train"),
+        validation_rows=inputs.rows(mistakes.selecting(run.parameters)),
+        watched_rows=inputs.rows(*splits.SCORED),
         parameters=run.parameters,
         checkpoint=run.folder / "checkpoint",
         fingerprint=inputs.record["data"]["fingerprint"],
@@ -72,10 +109,12 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
 def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
     """Write ``history.csv``, ``model.safetensors``, ``epochs.npz``, ``manifest.json`` and, last, ``predictions.csv``.
 
+    With the study's ``readings`` also ``readings.csv``.
+
     ``epochs.npz`` holds the probabilities after every epoch, float16 of shape (epochs, n, 7), of the images of
     ``predictions.csv`` in its order.
     """
-    table = inference.predict_parts(trained.model, inputs.store, metadata=inputs.data.metadata, split=inputs.split)
+    table = inference.predict_parts(trained.model, inputs.store, metadata=inputs.metadata, split=inputs.split)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
     with files.atomic(run.folder / "epochs.npz") as temporary, temporary.open("wb") as opened:
@@ -92,4 +131,29 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
         network=files.sha256(run.folder / "model.safetensors"),
     )
     run.write_json("manifest.json", manifest)
+    if run.parameters.readings:
+        run.write_csv("readings.csv", _readings(inputs, trained, table))
     run.write_csv("predictions.csv", table)
+
+
+def _readings(inputs: Inputs, trained: training.Trained, table: pd.DataFrame) -> pd.DataFrame:
+    """Return what else the same training says: of the images it was trained on, and after the epoch best on the test.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `table`, with reading: ``train`` (the training images, by the kept network), or ``test_selected`` (images of
+        test and vault, by the network after the epoch of highest test accuracy, the first of several; rounded as
+        ``epochs.npz`` is).
+    """
+    seen = inference.predict_parts(
+        trained.model, inputs.store, metadata=inputs.metadata, split=inputs.split, parts=("train",)
+    )
+    tested = (table.part == "test").to_numpy()
+    right = trained.watched.argmax(2) == table.dx.map(dataset.DX.index).to_numpy()
+    said = trained.watched[right[:, tested].mean(1).argmax()].astype(float)
+    chosen = table.copy()
+    chosen[predictions.COLUMNS] = said / said.sum(1, keepdims=True)
+    chosen = chosen[chosen.part.isin(("test", splits.VAULT))]
+    both = pd.concat([seen.assign(reading="train"), chosen.assign(reading="test_selected")], ignore_index=True)
+    return both.round(dict.fromkeys(predictions.COLUMNS, DIGITS))

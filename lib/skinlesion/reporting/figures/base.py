@@ -19,7 +19,13 @@ from skinlesion.data.dataset import DX
 COLOURS = dict(zip(DX, ["#0173b2", "#de8f05", "#029e73", "#949494", "#d55e00", "#56b4e9", "#cc78bc"], strict=True))
 """One colour a class, from seaborn's colour-blind-safe palette (B. Wong, Nat. Methods 8, 441 (2011))."""
 
-PART_COLOURS = {"train": "#555555", "validation": "#0173b2", "calibration": "#029e73", "test": "#d55e00"}
+PART_COLOURS = {
+    "train": "#555555",
+    "validation": "#0173b2",
+    "calibration": "#029e73",
+    "test": "#d55e00",
+    "vault": "#a3529b",
+}
 
 INK = "#1f2430"
 MUTED = "#6b7280"
