@@ -1,4 +1,4 @@
-"""Mistakes of protocol that print high scores, made on purpose: each is a change to how a split is drawn, off by default.
+"""Mistakes of protocol that print high scores, made on purpose: each changes how a split is drawn, and is off by default.
 
 A study that makes one has a vault: lesion groups that no mistake touches, which say what its network is worth.
 """
@@ -11,8 +11,8 @@ import pandas as pd
 from skinlesion.parameters import Parameters
 
 MISTAKES = {
-    "test_by_image": "test images are drawn one by one, so that other images of their lesions are trained on; the epoch "
-    "is selected on lesions apart",
+    "test_by_image": "test images are drawn one by one, so that other images of their lesions are trained on; lesions "
+    "apart select the epoch",
     "by_image": "images are drawn one by one for every part, so that images of one lesion are trained on, select the "
     "epoch and are tested",
     "oversampled": "images are copied until every diagnosis has as many, and split after that: copies of one image are "
