@@ -134,15 +134,15 @@ publish: $(ENVIRONMENT) ## Put a finished run (STUDY, SEED) among the published 
 
 # The paper's tables are of every run that is published.
 EVIDENCE := $(filter-out reports/local/%,$(wildcard reports/*/seed-*/*.gz reports/*/seed-*/m*.json))
-PAPER := reports/tables/06_paper_tables.html
+PAPER := reports/tables/06_paper_tables.html reports/tables/07_road.html
 RELEASED := reports/paper_lesion/seed-0
 
 paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.md) ## Make the paper's tables from the published runs
 	@$(RUN) paper
 	@echo "The paper's tables: $(PAPER)"
 
-$(PAPER): notebooks/06_paper_tables.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
-    $(filter-out %.checked,$(COMMON)) $(call figures,paper_tables) $(call rooms,scoring paper) | $(ENVIRONMENT)
+$(PAPER): reports/tables/%.html: notebooks/%.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
+    $(filter-out %.checked,$(COMMON)) $(call rooms,reporting/figures scoring paper) | $(ENVIRONMENT)
 	$(RUN) report --study paper --set output=reports $< $@
 
 $(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(RELEASED)/errors.json \

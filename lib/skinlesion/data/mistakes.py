@@ -1,6 +1,7 @@
 """Mistakes of protocol that print high scores, made on purpose: each changes how a split is drawn.
 
-They are off by default. A study that makes one has a vault: lesion groups that no mistake touches, which say what its network is worth.
+They are off by default. A study that makes one has a vault: lesion groups that no mistake touches, which say what its
+network is worth.
 """
 
 from __future__ import annotations

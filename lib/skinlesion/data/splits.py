@@ -15,7 +15,7 @@ PARTS = ("train", "validation", "calibration", "test")
 """What learns; what the epoch is selected on; what temperature, thresholds and sets are fitted on; what is scored."""
 
 VAULT = "vault"
-"""The part that a study with ``vault_fraction`` sets apart before anything else; it is scored once, as the test part."""
+"""The part that a study with ``vault_fraction`` sets apart before anything else, and that is scored once."""
 
 VAULT_SEED = 0
 """Draws the vault: the same lesion groups whatever the run's seed."""

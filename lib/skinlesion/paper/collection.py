@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from skinlesion import parameters, runs, studies
-from skinlesion.paper import claims, effects, evidence
+from skinlesion.paper import claims, effects, evidence, road
 from skinlesion.paper import tables as paper
 from skinlesion.paper.tables import PaperTable, over_seeds
 
 
 def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> dict[str, PaperTable]:
-    """Return every table of the paper, by name.
+    """Return every table of notebook 06, by name.
 
     Rows come from the runs that are there, and from those that are planned.
 
@@ -29,6 +29,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
     here = [study for study, _ in runs.find(folder) if study not in planned]
     known = [*planned, *(study for study in dict.fromkeys(here) if parameters.ABLATED in study)]
     found = {study: evidence.find(folder, study, only=only) for study in known}
+    vaults = {study: found.pop(study) for study in _with_vault(known)}
     main = {study: found[study] for study in claims.STUDIES}
     measured = {(study, "test"): over_seeds(runs_of, "test", draws) for study, runs_of in found.items()}
     measured |= {(study, "validation"): over_seeds(runs_of, "validation", draws) for study, runs_of in main.items()}
@@ -46,6 +47,16 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         claims.per_class(main, draws=draws, between=said),
         claims.convergence(main),
         claims.assumptions(),
-        claims.runs(found),
+        claims.runs({**found, **vaults}),
     ]
     return {table.name: table for table in made}
+
+
+def make_road(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> PaperTable:
+    """Return the table of notebook 07; parameters as :func:`make`."""
+    found = {study: evidence.find(folder, study, only=only) for study in _with_vault(studies.names())}
+    return road.road(found, draws=draws)
+
+
+def _with_vault(names: Iterable[str]) -> list[str]:
+    return [study for study in names if parameters.load(study).vault_fraction]

@@ -34,7 +34,7 @@ CLOSE = 1e-9
 THREADS = min(8, os.cpu_count() or 1)
 """Runs computed at once: most of the time is spent in NumPy, which lets other threads go on."""
 
-PAGE = "06_paper_tables.html"
+PAGE, ROAD_PAGE = "06_paper_tables.html", "07_road.html"
 
 
 @dataclass(frozen=True)
@@ -186,10 +186,10 @@ def _numbers(value: Any) -> int:
 
 def _tables(folder: Path) -> Iterator[Check]:
     draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
-    made = collection.make(folder, draws=draws)
-    page = folder / paper.FOLDER / PAGE
-    printed = _printed(page)
-    for table in made.values():
+    made = [(table, PAGE) for table in collection.make(folder, draws=draws).values()]
+    made.append((collection.make_road(folder, draws=draws), ROAD_PAGE))
+    printed = {page: _printed(folder / paper.FOLDER / page) for page in (PAGE, ROAD_PAGE)}
+    for table, page in made:
         faults = []
         for name, text in table.texts().items():
             path = folder / paper.FOLDER / name
@@ -200,8 +200,8 @@ def _tables(folder: Path) -> Iterator[Check]:
             elif path.read_text(encoding="utf-8") != text:
                 faults.append(f"{name} says something else")
         expected = [[str(cell) for cell in row] for row in table.shown.to_numpy().tolist()]
-        if printed.get(table.caption) != expected:
-            faults.append(f"{PAGE} prints something else, or another caption")
+        if printed[page].get(table.caption) != expected:
+            faults.append(f"{page} prints something else, or another caption")
         passed = f"{table.numbers.select_dtypes('number').size} numbers in CSV, Markdown, LaTeX and page"
         yield Check(f"{paper.FOLDER}/{table.name}", faults, passed)
     run = folder / claims.BY_LESION / "seed-0"

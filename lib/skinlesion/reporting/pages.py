@@ -24,6 +24,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from skinlesion import files, runs
+from skinlesion.data.mistakes import MISTAKES
 from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
 
@@ -36,8 +37,8 @@ TITLES = {
 }
 """The notebooks in their order, and what the pages call them."""
 
-PAPER = "06_paper_tables"
-"""The notebook across all runs; its page lies in ``reports/tables/``."""
+PAPER, ROAD = "06_paper_tables", "07_road"
+"""The notebooks across all runs; their pages lie in ``reports/tables/``."""
 
 TEMPLATE = Path(__file__).with_name("template")
 
@@ -62,7 +63,7 @@ class Header:
 
     def __init__(self, run: runs.Run, record: Mapping[str, Any]) -> None:
         chosen, data = run.parameters, record["data"]
-        self.synthetic = bool(data["synthetic"])
+        self.synthetic, self.mistake = bool(data["synthetic"]), MISTAKES.get(chosen.mistake or "")
         self.rows = {
             "study": f"<b>{html.escape(chosen.study)}</b>, seed {chosen.seed}",
             "data": html.escape(data["title"]) + f", fingerprint <code>{data['fingerprint'][:12]}</code>",
@@ -81,7 +82,12 @@ class Header:
             '<p class="synthetic" style="background:#ffd54a;color:#1f1700;padding:.4em;font-weight:600">'
             "SYNTHETIC DATA: drawn by a program, says nothing about skin</p>"
         )
-        return f'{banner if self.synthetic else ""}<table class="facts">{body}</table>'
+        mistake = (
+            '<p class="mistake" role="alert" style="background:#a4001f;color:#fff;padding:.4em;font-weight:600">'
+            f"A MISTAKE IS MADE ON PURPOSE: {self.mistake}. What is printed here is not what the network is worth.</p>"
+        )
+        banners = (banner if self.synthetic else "") + (mistake if self.mistake else "")
+        return f'{banners}<table class="facts">{body}</table>'
 
 
 def make(notebook: Path, parameters: Parameters, output: Path) -> None:
@@ -172,7 +178,7 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     kept = notebook.metadata.get("papermill", {})
     seconds = kept.get("duration")
     parameters = kept.get("parameters", {})
-    of_all_runs = Path(name).stem == PAPER
+    of_all_runs = Path(name).stem in (PAPER, ROAD)
     script = (TEMPLATE / "report.js").read_text(encoding="utf-8")
     report = {
         "name": name,

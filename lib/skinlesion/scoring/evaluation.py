@@ -241,6 +241,12 @@ def accuracy(sample: Sample) -> np.ndarray:
     return _share(_hit(sample).sum(-1), _total(sample))
 
 
+def output_accuracy(sample: Sample) -> np.ndarray:
+    """Return the share of right answers of the seven outputs, each asked for its class: yes above one half."""
+    right = (sample.probabilities > 0.5) == (sample.labels[:, None] == np.arange(len(DX)))
+    return sample.mean(right).mean(-1)
+
+
 def balanced_accuracy(sample: Sample) -> np.ndarray:
     """Return the mean recall of the classes that have a true image, as scikit-learn."""
     return _nanmean(recall(sample))
@@ -346,16 +352,18 @@ PLACES = {
     "sources": "the table of the sources left out",
     "effects": "the figure of effects",
     "probes": "errors.json, of changed images",
+    "road": "the table of what mistakes of protocol print",
 }
 """Where scores are shown."""
 
 _MOST = ("headline", "subgroups", "groups", "paper", "summary", "sources", "effects", "probes")
 
 SCORES = (
-    Score("accuracy", accuracy, (*_MOST, "card")),
+    Score("accuracy", accuracy, (*_MOST, "card", "road")),
     Score("balanced_accuracy", balanced_accuracy, _MOST, macro=True),
-    Score("macro_f1", macro_f1, ("headline", "subgroups", "paper", "summary"), "macro F1", macro=True),
-    Score("weighted_f1", weighted_f1, ("headline",), "weighted F1"),
+    Score("macro_f1", macro_f1, ("headline", "subgroups", "paper", "summary", "road"), "macro F1", macro=True),
+    Score("weighted_f1", weighted_f1, ("headline", "road"), "weighted F1"),
+    Score("output_accuracy", output_accuracy, ("road",)),
     Score("kappa", kappa, ("headline",)),
     Score("mcc", mcc, ("headline",), "MCC"),
     Score("macro_auc", lambda sample: _nanmean(sample.rankings["auc"]), ("headline", "paper", "effects"), "macro AUC"),
@@ -391,7 +399,7 @@ SCORES = (
     Score(
         "loss",
         loss,
-        ("headline", "calibration", "subgroups", "paper", "summary", "effects", "probes"),
+        ("headline", "calibration", "subgroups", "paper", "summary", "effects", "probes", "road"),
         "loss (nats)",
         lower_is_better=True,
     ),

@@ -62,6 +62,11 @@ class Draws:
             Predictions by seed.
         """
         groups = np.unique(np.concatenate([table.lesion_group[table.part == part] for table in tables.values()]))
+        return cls.of(groups, draws=draws, seed=seed)
+
+    @classmethod
+    def of(cls, groups: np.ndarray, *, draws: int, seed: int = 0) -> Draws:
+        """Draw from lesion groups, given their sorted ids."""
         return cls(groups, Bootstrap.draw(groups, draws=draws, seed=seed).counts)
 
     def bootstrap(self, ids: np.ndarray) -> Bootstrap:

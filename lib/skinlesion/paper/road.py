@@ -1,0 +1,184 @@
+"""The road to 92%: what mistakes of protocol print, and what the same networks are worth on unseen lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skinlesion import parameters
+from skinlesion.data.splits import VAULT
+from skinlesion.paper import claims
+from skinlesion.paper import tables as paper
+from skinlesion.paper.evidence import Evidence
+from skinlesion.paper.tables import PaperTable
+from skinlesion.reporting import tables
+from skinlesion.scoring import evaluation, readings, seeds
+from skinlesion.scoring.readings import Left, Reading
+from skinlesion.scoring.seeds import Draws, Scores
+
+PRINTED, WORTH, OPTIMISM, GAIN = "printed", "vault", "printed − vault", "vault − clean vault"
+"""What is said of every row: what its author prints; what its network scores on the vault; the difference of the two;
+how much better the network is than the clean one, on the same images of the vault."""
+
+SCORES = ("accuracy", "macro_f1", "loss")
+"""What the preprint prints of a test part."""
+
+CLAIMED = {claim.score: claim.value for claim in claims.CLAIMS if claim.part == "test"}
+
+
+def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
+    """Return what every mistake prints, and what its network is worth: trained rows, and readings of the clean network.
+
+    Parameters
+    ----------
+    found
+        The runs of every study that has a vault.
+    """
+    rows, shown = [], []
+    measured: dict[str, Evidence] = {}
+    for clean in [study for study in found if parameters.load(study).mistake is None and found[study].seeds]:
+        beside = {study: each for study, each in found.items() if study.partition("_")[0] == clean.partition("_")[0]}
+        measured |= beside
+        for facts, scored in _rows(beside, clean=found[clean], draws=draws):
+            for quantity, scores in scored.items():
+                rows += paper.long(scores.table().loc[list(SCORES)], **facts, quantity=quantity)
+            shown.append(_cells(facts, {quantity: scores.table() for quantity, scores in scored.items()}))
+    claimed = " and ".join(f"{value:g} ({tables.heading(score)})" for score, value in CLAIMED.items())
+    caption = (
+        "What mistakes of protocol print, and what the same networks are worth: scores as an author prints them, and "
+        "scores on a vault of lesions that no mistake touches, the same in every row. A row that is `read` is another "
+        "reading of the clean network, without training. Mean over seeds with 95% interval; printed minus vault "
+        f"accuracy is the primary endpoint. The preprint prints {claimed}; a row crosses a number where its whole "
+        f"interval does. {paper.of(measured)}"
+    )
+    return PaperTable("road", pd.DataFrame(rows), paper.headed(shown), caption)
+
+
+def crosses(row: pd.Series) -> str:
+    """Say whether a printed score reaches the preprint's number: yes or no where its whole interval does, or open."""
+    low, high, claimed = row.low, row.high, CLAIMED[row.score]
+    if evaluation.BY_NAME[row.score].lower_is_better:
+        low, high, claimed = -high, -low, -claimed
+    return "yes" if low >= claimed else "no" if high < claimed else "open"
+
+
+def _rows(
+    found: Mapping[str, Evidence], *, clean: Evidence, draws: int
+) -> Iterator[tuple[dict[str, Any], dict[str, Scores]]]:
+    """Yield the facts of each row of one size, and its scores by quantity, all of the same draws of lesion groups."""
+    tables_of = (table for each in found.values() for table in each.predictions.values())
+    groups = np.unique(np.concatenate([table.lesion_group.unique() for table in tables_of]))
+    drawn = Draws.of(groups, draws=draws)
+    worth = _Worth(clean, drawn)
+    for study, runs_of in found.items():
+        mistake = parameters.load(study).mistake
+        made = {**readings.TRAINED[mistake], **(readings.REREAD if mistake is None else {})}
+        shared = runs_of.shared_with(clean)
+        for name, reading in made.items() if shared.seeds else ():
+            facts = {
+                "row": name,
+                "says": reading.says,
+                "made by": "read" if name in readings.REREAD else "trained",
+                "study": study,
+                "size": paper.size(parameters.load(study)),
+                "seeds": len(shared.seeds),
+            }
+            yield facts, worth.of(shared, reading)
+
+
+class _Worth:
+    """Scores of readings and of what the vault says of their networks, each network's vault scored once."""
+
+    def __init__(self, clean: Evidence, drawn: Draws) -> None:
+        self.drawn = drawn
+        self.known: dict[Any, Scores] = {}
+        self.clean = clean
+
+    def of(self, runs_of: Evidence, reading: Reading) -> dict[str, Scores]:
+        """Return the scores of one row, by quantity."""
+        left = {seed: _left(runs_of, seed) for seed in runs_of.seeds}
+        printed = self._scores({seed: reading.printed(each) for seed, each in left.items()})
+        for score, instead in reading.scores.items():
+            printed.measured[score], printed.drawn[score] = printed.measured[instead], printed.drawn[instead]
+        worth = self._vault(runs_of, left, reading)
+        clean = self._vault(self.clean.shared_with(runs_of), None, readings.TRAINED[None]["clean"])
+        return {PRINTED: printed, WORTH: worth, OPTIMISM: printed.minus(worth), GAIN: worth.minus(clean)}
+
+    def _vault(self, runs_of: Evidence, left: Mapping[int, Left] | None, reading: Reading) -> Scores:
+        key = (runs_of.study, tuple(runs_of.seeds), reading.vault)
+        if key not in self.known:
+            left = left or {seed: _left(runs_of, seed) for seed in runs_of.seeds}
+            self.known[key] = self._scores({seed: reading.vault(each) for seed, each in left.items()})
+        return self.known[key]
+
+    def _scores(self, said: Mapping[int, pd.DataFrame]) -> Scores:
+        return seeds.headline(
+            {seed: table.assign(part=VAULT) for seed, table in said.items()}, VAULT, self.drawn, where="road"
+        )
+
+
+def _left(runs_of: Evidence, seed: int) -> Left:
+    run = runs_of.runs[seed]
+    more = run.read_csv("readings.csv") if run.find("readings.csv") else None
+    return Left(runs_of.predictions[seed], more, runs_of.splits[seed], seed)
+
+
+def _cells(facts: Mapping[str, object], found: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    """Return one row as a reader sees it: accuracy in full, macro F1 and loss as printed and in the vault."""
+    printed = found[PRINTED].assign(score=found[PRINTED].index)
+    cells = {quantity: paper.cells(table, SCORES) for quantity, table in found.items()}
+    return {
+        "printed": facts["says"],
+        "made by": facts["made by"],
+        "size": facts["size"],
+        "seeds": facts["seeds"],
+        "accuracy": cells[PRINTED]["accuracy"],
+        "in the vault": cells[WORTH]["accuracy"],
+        "difference": cells[OPTIMISM]["accuracy"],
+        "better than clean by": cells[GAIN]["accuracy"],
+        "crosses 0.92": crosses(printed.loc["accuracy"]),
+        "macro F1": cells[PRINTED]["macro_f1"],
+        "macro F1 in the vault": cells[WORTH]["macro_f1"],
+        "crosses 0.88": crosses(printed.loc["macro_f1"]),
+        "loss": cells[PRINTED]["loss"],
+        "loss in the vault": cells[WORTH]["loss"],
+    }
+
+
+def said(numbers: pd.DataFrame) -> str:
+    """Say which rows print the preprint's accuracy, what the clean row prints, and what all of them are worth."""
+    if numbers.empty:
+        return "Not measured yet."
+    sentences = []
+    for size, rows in numbers.query("score == 'accuracy'").groupby("size", sort=False):
+        by = {quantity: table.set_index("row") for quantity, table in rows.groupby("quantity")}
+        printed, worth = by[PRINTED], by[WORTH]
+        verdicts = printed.apply(crosses, axis=1)
+        reached = [
+            f"{row.says} ({tables.interval(row['mean'], row.low, row.high)})"
+            for _, row in printed[verdicts == "yes"].iterrows()
+        ]
+        undecided = [
+            f"{row.says} ({tables.interval(row['mean'], row.low, row.high)})"
+            for _, row in printed[verdicts == "open"].iterrows()
+        ]
+        sentence = (
+            f"At {size}, **{len(reached)} of {len(printed)}** rows print an accuracy of at least "
+            f"{CLAIMED['accuracy']:g} by their whole interval{': ' + '; '.join(reached) if reached else ''}."
+        )
+        if undecided:
+            sentence += f" Undecided: {'; '.join(undecided)}."
+        sentence += (
+            f" The clean row prints {_of(printed)} and is worth {_of(worth)}; on the "
+            f"same lesions the networks of the others are worth {worth['mean'].min():.3f} to {worth['mean'].max():.3f}."
+        )
+        sentences.append(sentence)
+    return "\n\n".join(sentences)
+
+
+def _of(table: pd.DataFrame) -> str:
+    """Return the clean row's value with its interval."""
+    return tables.interval(*table.loc["clean", ["mean", "low", "high"]])
