@@ -112,3 +112,14 @@ def test_the_grid_is_the_one_of_affine_grid(shape):
     theta = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     wanted = torch.nn.functional.affine_grid(theta, [5, 3, *shape], align_corners=False)
     assert torch.allclose(augmentation._grid(u, signed, shape, demo), wanted, atol=1e-5)
+
+
+def test_cutout_greys_a_square_of_its_share_and_moves_with_the_draw():
+    strengths = parameters.load("demo", {**OFF, "cutout": 0.5})
+    images = torch.zeros(50, 3, 40, 40)
+    views = augmentation.augment(images, augmentation.draw(0, 0, 50)[0], strengths)
+    cut = (views == 0.5).all(1)
+    assert set(views.unique().tolist()) == {0.0, 0.5}
+    assert cut.sum((1, 2)).max() <= 400
+    assert cut.sum((1, 2)).min() >= 90  # in a corner a quarter of it is inside
+    assert len({tuple(each.flatten().tolist()) for each in cut}) > 40

@@ -206,3 +206,75 @@ def test_epochs_of_so_many_steps_follow_each_other_as_passes_do(task, tiny, step
     for one, other in zip(found, expected, strict=False):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
+
+
+def test_small_epochs_train_on_smaller_images_and_the_others_on_whole_ones(task, tiny, monkeypatch):
+    seen = []
+    whole = augmentation.augment
+
+    def watch(batch, uniform, strengths):
+        seen.append(tuple(batch.shape[2:]))
+        return whole(batch, uniform, strengths)
+
+    monkeypatch.setattr(augmentation, "augment", watch)
+    store = task[0].repeat(2, axis=1).repeat(2, axis=2)
+    made = make((store, task[1]), tiny, image_size=64, small_size=32, small_epochs=1, epochs=2)
+    train_epoch(made, 0)
+    assert set(seen) == {(32, 32)}
+    seen.clear()
+    train_epoch(made, 1)
+    assert set(seen) == {(64, 64)}
+
+
+def test_weight_decay_shrinks_matrices_and_spares_what_is_none(task, tiny):
+    plain, decayed = make(task, tiny), make(task, tiny, weight_decay=0.5)
+    train_epoch(plain), train_epoch(decayed)
+    groups = decayed.optimiser.param_groups
+    assert [group["weight_decay"] for group in groups] == [0.5, 0]
+    assert {each.ndim for each in groups[1]["params"]} == {1}
+    assert decayed.model.features[0][0].weight.norm() < plain.model.features[0][0].weight.norm()
+
+
+def test_mixed_images_are_shares_of_two_and_so_are_their_losses(task, tiny, monkeypatch):
+    made = make(task, tiny, mixup=0.4, precision="float32")
+    pixels, target = torch.from_numpy(task[0][:8]), torch.from_numpy(task[1][:8])
+    uniform = augmentation.draw(0, 0, 8)[0]
+    share = made.mixing[(uniform[:, augmentation.NAMES.index("mix")] * len(made.mixing)).long()]
+    assert 0 < share.min() < 0.5 < share.max() < 1
+    plain = augmentation.normalise(augmentation.augment(augmentation.to_float(pixels), uniform, made.parameters))
+    expected = plain * share.view(-1, 1, 1, 1) + plain.roll(1, 0) * (1 - share.view(-1, 1, 1, 1))
+    given = []
+    made.network = lambda views: given.append(views) or made.model(views)
+    torch.manual_seed(0)
+    loss, _ = made.take_step(pixels, uniform, target, 8)
+    assert torch.allclose(given[0], expected, atol=1e-5)
+    fresh = make(task, tiny, mixup=0.4, precision="float32")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        losses = torch.nn.functional.log_softmax(fresh.model(expected), dim=1)
+    wanted = -(share * losses[range(8), target] + (1 - share) * losses[range(8), target.roll(1)]).mean()
+    assert float(loss.detach()) == pytest.approx(float(wanted), rel=1e-3)
+
+
+def test_logit_adjustment_in_training_lowers_what_is_frequent(task, tiny):
+    store, labels = task
+    rare = np.where(labels == 0, 0, 1)
+    made = Engine(
+        store, rare, train_rows=TRAIN, parameters=tiny.model_copy(update={"logit_adjustment": 1.0}), device=CPU
+    )
+    few, many = np.bincount(rare[TRAIN])
+    assert float(made.priors[1] - made.priors[0]) == pytest.approx(np.log(many / few), rel=1e-5)
+    logits = torch.zeros(2, 7)
+    loss = made._mixed_loss(logits, torch.tensor([0, 1]), None)
+    assert loss[0] > loss[1]  # at equal logits the prior is the answer, so the rare class costs more
+
+
+def test_eight_views_are_the_mean_over_the_symmetries_of_a_square(task, tiny):
+    made = make(task, tiny)
+    rows = np.arange(5)
+    found = torch.softmax(engine.logits(made.model, made.source, rows, views=8), 1)
+    turned = [np.rot90(task[0], k, (1, 2)) for k in range(4)]
+    every = [np.ascontiguousarray(image) for each in turned for image in (each, each[:, :, ::-1])]
+    sources = [batches.open_source(images, CPU) for images in every]
+    wanted = torch.stack([torch.softmax(engine.logits(made.model, each, rows), 1) for each in sources]).mean(0)
+    assert torch.allclose(found, wanted, atol=1e-5)

@@ -68,6 +68,7 @@ class Recipe(_Group):
     learning_rate: float = Field(default=0.001, gt=0, le=1)
     schedule: Literal["constant", "cosine"] = Field(default="constant", examples=["cosine"])
     warmup_epochs: float = Field(default=0.0, ge=0, examples=[1.0])
+    weight_decay: float = Field(default=0.0, ge=0, le=1, examples=[0.05])
     batch_size: int = Field(default=32, ge=2)
     epochs: int = Field(default=25, ge=1)
     epoch_steps: int | None = Field(default=None, ge=1)
@@ -79,6 +80,20 @@ class Recipe(_Group):
     weighted_sampling: bool = Field(default=False, examples=[True])
     focal_gamma: float = Field(default=0.0, ge=0, le=10, examples=[2.0])
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, examples=[0.1])
+    logit_adjustment: float = Field(default=0.0, ge=0, le=3, examples=[1.0])
+    mixup: float = Field(default=0.0, ge=0, le=10, examples=[0.2])
+    small_size: int | None = Field(default=None, ge=32, le=600)
+    small_epochs: int = Field(default=0, ge=0)
+
+
+class Perturbation(_Group):
+    """What is added to gradients or weights while they are learnt; off at zero."""
+
+    gradient_noise: float = Field(default=0.0, ge=0)
+    adaptive_gradient_noise: float = Field(default=0.0, ge=0)
+    weight_noise: float = Field(default=0.0, ge=0)
+    sharpness: float = Field(default=0.0, ge=0)
+    shrinkage: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Augmentation(_Group):
@@ -92,6 +107,7 @@ class Augmentation(_Group):
     contrast: float = Field(default=0.1, ge=0, lt=1, examples=[0.0])
     saturation: float = Field(default=0.1, ge=0, lt=1, examples=[0.0])
     hue: float = Field(default=0.02, ge=0, le=0.5, examples=[0.0])
+    cutout: float = Field(default=0.0, ge=0, lt=1, examples=[0.3])
 
 
 class Scoring(_Group):
@@ -100,6 +116,7 @@ class Scoring(_Group):
     bootstrap_draws: int = Field(default=10_000, ge=10)
     compare_with: str | None = Field(default=None, pattern=NAME)
     readings: bool = False
+    views: Literal[1, 8] = 1
 
 
 class Arithmetic(_Group):
@@ -130,7 +147,7 @@ class Runtime(_Group):
         raise ValueError(f"`threads` is {threads!r}: it should be auto, or a number from 1 to 1024")
 
 
-class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Recipe, Model, Split, Frame, Source):
+class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recipe, Model, Split, Frame, Source):
     """One study and one seed. The defaults are the preprint's recipe, or what it leaves open.
 
     The files in ``parameters/`` give the reason beside each value. What needs one group alone asks for that group.
@@ -169,6 +186,14 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Recipe, Model, Spli
     def _warm_up_ends_before_training(self) -> Self:
         if self.warmup_epochs >= self.epochs and self.warmup_epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs:g}: it must be less than epochs, {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _small_epochs_have_a_size(self) -> Self:
+        if (self.small_size is None) != (self.small_epochs == 0) or (self.small_size or 0) >= self.image_size:
+            raise ValueError("small_size and small_epochs go together, and small_size is below image_size")
+        if self.small_epochs >= self.epochs:
+            raise ValueError(f"small_epochs is {self.small_epochs}: it must be less than epochs, {self.epochs}")
         return self
 
     @property

@@ -26,6 +26,9 @@ NAMES = (
     "contrast",
     "saturation",
     "hue",
+    "cut_x",
+    "cut_y",
+    "mix",
 )
 """What is drawn for each image and epoch, one uniform number each, by the name it is seeded with."""
 
@@ -79,7 +82,8 @@ def augment(batch: Tensor, uniform: Tensor, strengths: Augmentation) -> Tensor:
 
     Flips, rotation, zoom and translation are one affine map, so an image is resampled once (bilinear,
     reflected at the border). Its colours go through another: saturation scales and hue turns the chroma of
-    the YIQ space, contrast scales the distance from the image's own mean, and brightness is added.
+    the YIQ space, contrast scales the distance from the image's own mean, and brightness is added. ``cutout`` greys a
+    square of that share of the side (T. DeVries, G. Taylor, arXiv:1708.04552 (2017)).
 
     Parameters
     ----------
@@ -101,7 +105,22 @@ def augment(batch: Tensor, uniform: Tensor, strengths: Augmentation) -> Tensor:
     mean = view.mean(dim=(1, 2, 3), keepdim=True).flatten(2)
     contrast = _each(1 + signed["contrast"] * strengths.contrast)
     offset = (1 - contrast) * mean + _each(signed["brightness"] * strengths.brightness)
-    return torch.baddbmm(offset, contrast * _colour(signed, strengths), view.flatten(2)).clamp_(0, 1).view_as(view)
+    view = torch.baddbmm(offset, contrast * _colour(signed, strengths), view.flatten(2)).clamp_(0, 1).view_as(view)
+    return _cut(view, signed, strengths.cutout) if strengths.cutout else view
+
+
+def _cut(view: Tensor, signed: dict[str, Tensor], share: float) -> Tensor:
+    """Grey a square of each image, its centre anywhere in the frame."""
+    inside = [
+        (_centres(size, view.device)[None] - signed[name][:, None]).abs() < share
+        for name, size in zip(("cut_y", "cut_x"), view.shape[2:], strict=True)
+    ]
+    return view.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.5)
+
+
+def _centres(size: int, device: torch.device) -> Tensor:
+    """Return where the pixels of an axis lie, the frame running from -1 to 1."""
+    return (2 * torch.arange(size, device=device) + 1) / size - 1
 
 
 def _grid(u: dict[str, Tensor], signed: dict[str, Tensor], size: Sequence[int], strengths: Augmentation) -> Tensor:
@@ -112,8 +131,7 @@ def _grid(u: dict[str, Tensor], signed: dict[str, Tensor], size: Sequence[int], 
     scale = 1 + signed["zoom"] * strengths.zoom
     shift = torch.stack([signed["translation_x"], signed["translation_y"]], dim=1) * 2 * strengths.translation
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    x = (2 * torch.arange(width, device=angle.device) + 1) / width - 1
-    y = (2 * torch.arange(height, device=angle.device) + 1) / height - 1
+    x, y = _centres(width, angle.device), _centres(height, angle.device)
     # Two outer sums: torch's affine_grid multiplies matrices for the same result, at a multiple of the time.
     across = torch.stack([flip[0] * cos, sin], dim=1)[:, None] * x[:, None] + shift[:, None]
     down = torch.stack([-sin, flip[1] * cos], dim=1)[:, None] * y[:, None]

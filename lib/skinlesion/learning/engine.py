@@ -13,16 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
-from skinlesion.learning import augmentation, batches, distributed, kernels, losses, models
+from skinlesion.learning import augmentation, batches, distributed, kernels, losses, models, perturbation
 from skinlesion.parameters import Parameters
 
 AUXILIARY = 0.4
 """Weight of a second head's loss, as torchvision's inception_v3 was trained."""
+
+MIX = augmentation.NAMES.index("mix")
 
 WARM_UP = 3
 """Steps that a CUDA graph needs to have seen before it is captured."""
@@ -116,13 +119,27 @@ class Engine:
         self.weights = None
         if parameters.class_weighted_loss:
             self.weights = losses.class_weights(labels[train_rows], len(DX)).to(device)
+        self.priors = losses.log_priors(labels[train_rows], len(DX)).to(device) * parameters.logit_adjustment
+        self.mixing = losses.mixing(parameters.mixup).to(device) if parameters.mixup else None
+        self.side: int | None = None
+        if perturbation.on(parameters) and distributed.active():
+            raise TrainingError("noise would differ between processes: train with one, or without perturbation")
         self.rate = torch.tensor(parameters.learning_rate, device=device)
-        # The rate is a tensor, so that a captured step can be given another.
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(), lr=self.rate, fused=True, capturable=device.type == "cuda"
-        )
+        self.optimiser = self._optimiser()
         self.graphs = device.type == "cuda" and not distributed.active()
         self._replay: _Replay | None = None
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        """Return Adam, or with weight decay AdamW, which spares what is no matrix: biases and batch norm."""
+        # The rate is a tensor, so that a captured step can be given another.
+        options: dict[str, Any] = {"lr": self.rate, "fused": True, "capturable": self.device.type == "cuda"}
+        if not self.parameters.weight_decay:
+            return torch.optim.Adam(self.model.parameters(), **options)
+        groups: list[dict[str, Any]] = [
+            {"params": [each for each in self.model.parameters() if each.ndim > 1]},
+            {"params": [each for each in self.model.parameters() if each.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, weight_decay=self.parameters.weight_decay, **options)
 
     @property
     def scored(self) -> nn.Module:
@@ -160,6 +177,11 @@ class Engine:
     def run(self, drawn: batches.Epoch, parts: list[slice], *, epoch: int, first: int = 0) -> Iterator[Tensor]:
         """Train on the batches of an epoch from number `first` on; yield loss and hits of each step."""
         self.model.train()
+        side = self.parameters.small_size if epoch < self.parameters.small_epochs else None
+        if side != self.side:
+            self.side, self._replay = side, None
+        if self.parameters.shrinkage and epoch and not first:
+            self._shrink(epoch)
         mine = slice(distributed.rank(), None, distributed.world_size())
         shares = [drawn.rows[part][mine] for part in parts]
         uniform = drawn.uniform.to(self.device)
@@ -195,18 +217,59 @@ class Engine:
 
     def take_step(self, pixels: Tensor, uniform: Tensor, target: Tensor, images: int) -> Tensor:
         """Do what :meth:`step` says, kernel by kernel and without seeding."""
-        views = augmentation.augment(augmentation.to_float(pixels), uniform, self.parameters)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            heads = self.network(augmentation.normalise(views))
-        heads = heads if isinstance(heads, tuple) else (heads,)  # inception's and googlenet's have several
-        main, *others = (self._loss(head, target) for head in heads if head is not None)
-        share = (main + AUXILIARY * sum(others)).sum() / images
-        self.optimiser.zero_grad(set_to_none=True)
-        (share * distributed.world_size()).backward()
+        images_in = augmentation.to_float(pixels)
+        if self.side is not None:
+            images_in = functional.interpolate(images_in, size=(self.side, self.side), mode="bilinear", antialias=True)
+        views = augmentation.normalise(augmentation.augment(images_in, uniform, self.parameters))
+        share = None
+        if self.mixing is not None:
+            share = self.mixing[(uniform[:, MIX].to(self.device) * len(self.mixing)).long()]
+            mixed = torch.lerp(views.roll(1, 0), views, share.view(-1, 1, 1, 1))
+            views = mixed.contiguous(memory_format=torch.channels_last)
+        chosen, weights = self.parameters, list(self.model.parameters())
+        before = perturbation.disturb(weights, chosen.weight_noise) if chosen.weight_noise else None
+        outcome = self._descend(views, target, share, images)
+        if chosen.sharpness:
+            before = perturbation.climb(weights, chosen.sharpness)
+            self._descend(views, target, share, images)
+        if before is not None:
+            perturbation.restore(weights, before)
+        if chosen.gradient_noise or chosen.adaptive_gradient_noise:
+            perturbation.roughen(weights, chosen)
         self.optimiser.step()
         self._average()
+        return distributed.total(outcome)
+
+    def _descend(self, views: Tensor, target: Tensor, share: Tensor | None, images: int) -> Tensor:
+        """Leave the gradients of one batch with its weights; return its mean loss and its hits.
+
+        Parameters
+        ----------
+        share
+            Of each image in its mixture with the one before it, float32 of shape (B,); None where none are mixed.
+        """
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            heads = self.network(views)
+        heads = heads if isinstance(heads, tuple) else (heads,)  # inception's and googlenet's have several
+        main, *others = (self._mixed_loss(head, target, share) for head in heads if head is not None)
+        total = (main + AUXILIARY * sum(others)).sum() / images
+        self.optimiser.zero_grad(set_to_none=True)
+        (total * distributed.world_size()).backward()
         hits = (heads[0].detach().argmax(1) == target).sum()
-        return distributed.total(torch.stack([main.detach().sum() / images, hits.float()]))
+        return torch.stack([main.detach().sum() / images, hits.float()])
+
+    def _mixed_loss(self, logits: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
+        if self.parameters.logit_adjustment:
+            logits = logits.float() + self.priors
+        if share is None:
+            return self._loss(logits, target)
+        return torch.lerp(self._loss(logits, target.roll(1, 0)), self._loss(logits, target), share)
+
+    def _shrink(self, epoch: int) -> None:
+        chosen = self.parameters
+        seed = _seed(chosen.seed, epoch) % 2**31
+        fresh = models.build(chosen.backbone, weights="none", classes=len(DX), seed=seed)
+        perturbation.shrink(list(self.model.parameters()), list(fresh.parameters()), chosen.shrinkage)
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         return losses.per_image(
@@ -309,18 +372,29 @@ def rehearse(engine: Engine, batch: tuple[Tensor, Tensor, Tensor], images: int) 
 
 
 @torch.no_grad()
-def logits(model: nn.Module, source: batches.Source, rows: np.ndarray) -> Tensor:
-    """Return the logits of some images, unaugmented and in float32: shape (len(rows), classes), on the CPU."""
+def logits(model: nn.Module, source: batches.Source, rows: np.ndarray, *, views: int = 1) -> Tensor:
+    """Return the logits of some images, unaugmented and in float32: shape (len(rows), classes), on the CPU.
+
+    With 8 `views` the logarithms of the mean probabilities over the eight symmetries of a square.
+    """
     on_cpu = next(model.parameters()).device.type == "cpu"
     was_training = model.training
     scorer = kernels.fold(model.eval()) if on_cpu else model
     parts = torch.from_numpy(rows).split(32 if on_cpu else 256)  # more leaves a CPU's cache
     scored = [
-        scorer(augmentation.normalise(augmentation.to_float(pixels))).float()
+        _over_views(scorer, augmentation.normalise(augmentation.to_float(pixels)), views)
         for pixels in tqdm(source.batches(list(parts)), total=len(parts), desc="score", unit="batch", leave=False)
     ]
     model.train(was_training)
     return torch.cat(scored).cpu()
+
+
+def _over_views(scorer: nn.Module, images: Tensor, views: int) -> Tensor:
+    if views == 1:
+        return scorer(images).float()
+    turned = [torch.rot90(images, quarter, (2, 3)) for quarter in range(4)]
+    symmetric = [view.contiguous(memory_format=torch.channels_last) for each in turned for view in (each, each.flip(3))]
+    return torch.stack([torch.softmax(scorer(view).float(), dim=1) for view in symmetric]).mean(0).log()
 
 
 @contextlib.contextmanager

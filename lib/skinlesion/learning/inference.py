@@ -111,8 +111,9 @@ def predict_parts(
     metadata: pd.DataFrame,
     split: pd.DataFrame,
     parts: tuple[str, ...] = splits.SCORED,
+    views: int = 1,
 ) -> pd.DataFrame:
-    """Return the model's probabilities for the images of some parts of the split.
+    """Return the model's probabilities for the images of some parts of the split, means over so many symmetric views.
 
     Returns
     -------
@@ -122,7 +123,7 @@ def predict_parts(
     """
     rows = np.flatnonzero(split.part.isin(parts).to_numpy())
     source = batches.open_source(store, next(model.parameters()).device)
-    scores = engine.logits(model, source, rows)
+    scores = engine.logits(model, source, rows, views=views)
     table = split.iloc[rows].reset_index(drop=True)
     table.insert(3, "dx", metadata.dx.iloc[rows].to_numpy())
     table[COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()

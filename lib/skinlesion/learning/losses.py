@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +19,20 @@ def class_weights(labels: np.ndarray, classes: int) -> Tensor:
     present = np.count_nonzero(counts)
     weights = np.divide(len(labels), present * counts, out=np.zeros(classes), where=counts > 0)
     return torch.from_numpy(weights).float()
+
+
+def log_priors(labels: np.ndarray, classes: int) -> Tensor:
+    """Return the logarithm of each class's share of some images, float32 of shape (classes,); none counts as half."""
+    counts = np.maximum(np.bincount(labels, minlength=classes), 0.5)
+    return torch.from_numpy(np.log(counts / counts.sum())).float()
+
+
+def mixing(strength: float, steps: int = 1024) -> Tensor:
+    """Return quantiles of the Beta distribution that mixup draws its shares from: float32 of shape (steps,).
+
+    Source: H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
+    """
+    return torch.from_numpy(betaincinv(strength, strength, (np.arange(steps) + 0.5) / steps)).float()
 
 
 def per_image(

@@ -109,12 +109,12 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
 def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
     """Write ``history.csv``, ``model.safetensors``, ``epochs.npz``, ``manifest.json`` and, last, ``predictions.csv``.
 
-    With the study's ``readings`` also ``readings.csv``.
+    Where the study asks for ``readings``, or takes several ``views``, also ``readings.csv``.
 
     ``epochs.npz`` holds the probabilities after every epoch, float16 of shape (epochs, n, 7), of the images of
     ``predictions.csv`` in its order.
     """
-    table = inference.predict_parts(trained.model, inputs.store, metadata=inputs.metadata, split=inputs.split)
+    table = _said(inputs, trained, views=run.parameters.views)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
     with files.atomic(run.folder / "epochs.npz") as temporary, temporary.open("wb") as opened:
@@ -131,29 +131,33 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
         network=files.sha256(run.folder / "model.safetensors"),
     )
     run.write_json("manifest.json", manifest)
-    if run.parameters.readings:
-        run.write_csv("readings.csv", _readings(inputs, trained, table))
+    if more := _readings(run.parameters, inputs, trained, table):
+        run.write_csv("readings.csv", pd.concat([each.assign(reading=name) for name, each in more.items()]))
     run.write_csv("predictions.csv", table)
 
 
-def _readings(inputs: Inputs, trained: training.Trained, table: pd.DataFrame) -> pd.DataFrame:
-    """Return what else the same training says: of the images it was trained on, and after the epoch best on the test.
+def _said(inputs: Inputs, trained: training.Trained, **more: Any) -> pd.DataFrame:
+    return inference.predict_parts(trained.model, inputs.store, metadata=inputs.metadata, split=inputs.split, **more)
 
-    Returns
-    -------
-    pandas.DataFrame
-        As `table`, with reading: ``train`` (the training images, by the kept network), or ``test_selected`` (images of
-        test and vault, by the network after the epoch of highest test accuracy, the first of several; rounded as
-        ``epochs.npz`` is).
+
+def _readings(
+    parameters: Parameters, inputs: Inputs, trained: training.Trained, table: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Return what else the same training says, by name; probabilities are rounded.
+
+    ``train``: of the images it was trained on. ``test_selected``: of test and vault by the network after the epoch of
+    highest test accuracy, the first of several. ``one_view``: of the images of `table` in one view each, where it
+    holds means over several.
     """
-    seen = inference.predict_parts(
-        trained.model, inputs.store, metadata=inputs.metadata, split=inputs.split, parts=("train",)
-    )
-    tested = (table.part == "test").to_numpy()
-    right = trained.watched.argmax(2) == table.dx.map(dataset.DX.index).to_numpy()
-    said = trained.watched[right[:, tested].mean(1).argmax()].astype(float)
-    chosen = table.copy()
-    chosen[predictions.COLUMNS] = said / said.sum(1, keepdims=True)
-    chosen = chosen[chosen.part.isin(("test", splits.VAULT))]
-    both = pd.concat([seen.assign(reading="train"), chosen.assign(reading="test_selected")], ignore_index=True)
-    return both.round(dict.fromkeys(predictions.COLUMNS, DIGITS))
+    found = {}
+    if parameters.views > 1:
+        found["one_view"] = _said(inputs, trained)
+    if parameters.readings:
+        tested = (table.part == "test").to_numpy()
+        right = trained.watched.argmax(2) == table.dx.map(dataset.DX.index).to_numpy()
+        said = trained.watched[right[:, tested].mean(1).argmax()].astype(float)
+        chosen = table.copy()
+        chosen[predictions.COLUMNS] = said / said.sum(1, keepdims=True)
+        found["train"] = _said(inputs, trained, parts=("train",))
+        found["test_selected"] = chosen[chosen.part.isin(("test", splits.VAULT))]
+    return {name: each.round(dict.fromkeys(predictions.COLUMNS, DIGITS)) for name, each in found.items()}

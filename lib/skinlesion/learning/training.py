@@ -26,9 +26,9 @@ from skinlesion import processors
 from skinlesion.data.dataset import DX
 from skinlesion.learning import checkpoints, distributed
 from skinlesion.learning.engine import Engine, TrainingError, choose_device, determinism, learning_rate, logits
-from skinlesion.parameters import Augmentation, Frame, Model, Parameters, Recipe, Split
+from skinlesion.parameters import Augmentation, Frame, Model, Parameters, Perturbation, Recipe, Split
 
-RECIPE = [name for group in (Model, Frame, Split, Recipe, Augmentation) for name in group.model_fields]
+RECIPE = [name for group in (Model, Frame, Split, Recipe, Perturbation, Augmentation) for name in group.model_fields]
 """Parameters that make up the recipe, as a report lists it."""
 
 DIVERGED = 5.0
