@@ -6,6 +6,9 @@ from skinlesion.parameters import ParametersError
 AUGMENTATION = {name for name, field in parameters.Augmentation.model_fields.items() if field.default}
 """What is on in the recipe."""
 
+OFF = {"split_seed", "folds", "crossover", "vault_fraction", "mistake", "epoch_steps", "small_size", "small_epochs"}
+"""What no recipe speaks of: off unless a study asks for it."""
+
 
 @pytest.mark.parametrize("study", studies.names())
 def test_every_study_is_valid_and_asks_a_question(study):
@@ -17,7 +20,7 @@ def test_the_whole_recipe_stands_in_one_file_with_a_reason_beside_each_value():
     lines = (studies.FOLDER / "paper.yaml").read_text().splitlines()
     values = {line.partition(":")[0]: line.partition("#")[2] for line in lines if line and not line.startswith("#")}
     groups = (parameters.Split, parameters.Frame, parameters.Model, parameters.Recipe, parameters.Augmentation)
-    decisive = {name for group in groups for name in group.model_fields} - {"split_seed", "folds", "crossover"}
+    decisive = {name for group in groups for name in group.model_fields} - OFF
     assert decisive <= set(values)
     assert all(values[name] for name in decisive)
     assert parameters.load("paper") == parameters.Parameters(study="paper", cell_timeout_minutes=1440)

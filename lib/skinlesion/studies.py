@@ -43,6 +43,8 @@ class Study:
         The study it changes, or None.
     against
         The study it is compared with, pair of runs by pair of runs, or None.
+    table
+        The table of the paper that shows the comparison.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Study:
     changes: Mapping[str, Any] = field(default_factory=dict)
     of: str | None = None
     against: str | None = None
+    table: str = "effects"
 
 
 def names() -> list[str]:
@@ -107,9 +110,11 @@ def _read(path: Path, before: tuple[str, ...]) -> Study:
 def _arms(name: str, entry: Any, found: Mapping[str, Study]) -> list[Study]:
     """Return the studies of one entry of the file of arms: one for each study it changes."""
     where = f"{ARMS}: arm `{name}`"
-    known = {"question", "of", "set", "against"}
+    known = {"question", "of", "set", "against", "table"}
     if not isinstance(entry, dict) or not {"question", "of", "set"} <= set(entry) <= known:
-        raise ParametersError(f"{where} must hold question, of (study: number of seeds), set, and may hold against")
+        raise ParametersError(
+            f"{where} must hold question, of (study: number of seeds), set, and may hold against and table"
+        )
     made = []
     for base, seeds in entry["of"].items():
         if base not in found:
@@ -126,7 +131,8 @@ def _arms(name: str, entry: Any, found: Mapping[str, Study]) -> list[Study]:
         same = [each.name for each in found.values() if _recipe(each.values) == _recipe(values)]
         if study in found or same:
             raise ParametersError(f"{where} makes the study {study!r} a second time (as {(same or [study])[0]!r})")
-        made.append(Study(study, entry["question"], values, seeds, changes, base, against))
+        table = entry.get("table", "effects")
+        made.append(Study(study, entry["question"], values, seeds, changes, base, against, table))
     return made
 
 

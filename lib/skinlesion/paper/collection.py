@@ -39,7 +39,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         claims.estimands(main, draws=draws, between=said),
         claims.selection(main),
         effects.leak(found, draws=draws, between=said),
-        effects.effects(found, planned, draws=draws, between=said),
+        *(effects.effects(found, planned, draws=draws, between=said, name=name) for name in effects.QUESTIONS),
         effects.sources(found, draws=draws),
         effects.spread(found),
         claims.labels(found),

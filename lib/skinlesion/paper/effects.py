@@ -20,13 +20,32 @@ Tables = Mapping[int, pd.DataFrame]
 """Predictions by seed."""
 
 
+QUESTIONS = {
+    "effects": "What one choice does",
+    "imbalance": "What the remedies of class imbalance do, the one limitation that the preprint names",
+    "perturbation": "What perturbing gradients or weights does, at the same number of passes through the network",
+    "networks": "How other networks do beside MobileNetV2, all from random weights",
+}
+"""The tables of effects, and what each answers."""
+
+
 def effects(
-    found: dict[str, Evidence], planned: Mapping[str, studies.Study], *, draws: int, between: str = ""
+    found: dict[str, Evidence],
+    planned: Mapping[str, studies.Study],
+    *,
+    draws: int,
+    between: str = "",
+    name: str = "effects",
 ) -> PaperTable:
     """Return what each arm does to the study it is compared with, in pairs of runs: largest effect on accuracy first.
 
     Arms that have a table of their own, the crossover and the sources, are left out; of others that are planned and not
     there it is said.
+
+    Parameters
+    ----------
+    name
+        One of :data:`QUESTIONS`: arms that name another table are left out. An ablation is in the first.
     """
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
@@ -34,27 +53,29 @@ def effects(
         chosen = parameters.load(study)
         if chosen.compare_with is None or chosen.crossover or chosen.split_by == "source":
             continue
+        if name != (planned[study].table if study in planned else "effects"):
+            continue
         base = found[chosen.compare_with].shared_with(runs_of)
         runs_of = runs_of.shared_with(base)
-        names = {"difference": f"{study} − {base.study}", "size": paper.size(chosen), "seeds": len(base.seeds)}
+        facts = {"difference": f"{study} − {base.study}", "size": paper.size(chosen), "seeds": len(base.seeds)}
         if base.seeds:
             pair = seeds.pairs(base.predictions, runs_of.predictions)
             drawn = seeds.Draws.draw(pair[0], "test", draws=draws)
             table = seeds.difference(*pair, drawn).table().loc[list(paper.SHOWN)]
             images = np.mean([len(each) for each in pair[0].values()])
             measured |= {base.study: base, study: runs_of}
-            rows += paper.long(table, **names, images=images, ablation=ABLATED in study, hardware=runs_of.hardware)
+            rows += paper.long(table, **facts, images=images, ablation=ABLATED in study, hardware=runs_of.hardware)
             effect = abs(table["mean"]["accuracy"])
-            shown.append((effect, {**names, "images": f"{images:,.0f}", **paper.cells(table)}))
+            shown.append((effect, {**facts, "images": f"{images:,.0f}", **paper.cells(table)}))
         elif study in planned and planned[study].seeds:
-            shown.append((-1.0, {**names, "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")}))
+            shown.append((-1.0, {**facts, "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")}))
     ordered = [row for _, row in sorted(shown, key=lambda pair: -pair[0])]
     caption = (
-        "What one choice does: score of the first study minus score of the second, on the same test images, mean over "
+        f"{QUESTIONS[name]}: score of the first study minus score of the second, on the same test images, mean over "
         "seeds with 95% interval of the paired difference. Accuracy is the primary endpoint, the other scores are "
         f"secondary. {paper.of(measured, between=between)}"
     )
-    return PaperTable("effects", pd.DataFrame(rows), paper.headed(ordered), caption)
+    return PaperTable(name, pd.DataFrame(rows), paper.headed(ordered), caption)
 
 
 def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:
