@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from skinlesion import parameters, runs, studies
-from skinlesion.paper import claims, effects, evidence, road
+from skinlesion.paper import claims, effects, evidence, ladder, road
 from skinlesion.paper import tables as paper
 from skinlesion.paper.tables import PaperTable, over_seeds
 
@@ -29,6 +29,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
     here = [study for study, _ in runs.find(folder) if study not in planned]
     known = [*planned, *(study for study in dict.fromkeys(here) if parameters.ABLATED in study)]
     found = {study: evidence.find(folder, study, only=only) for study in known}
+    steps = {study: found.pop(study) for study in ladder.studies_of(planned)}
     vaults = {study: found.pop(study) for study in _with_vault(known)}
     main = {study: found[study] for study in claims.STUDIES}
     measured = {(study, "test"): over_seeds(runs_of, "test", draws) for study, runs_of in found.items()}
@@ -40,6 +41,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         claims.selection(main),
         effects.leak(found, draws=draws, between=said),
         *(effects.effects(found, planned, draws=draws, between=said, name=name) for name in effects.QUESTIONS),
+        ladder.ladder({**found, **steps}, planned, draws=draws),
         effects.sources(found, draws=draws),
         effects.spread(found),
         claims.labels(found),
@@ -47,7 +49,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         claims.per_class(main, draws=draws, between=said),
         claims.convergence(main),
         claims.assumptions(),
-        claims.runs({**found, **vaults}),
+        claims.runs({**found, **vaults, **steps}),
     ]
     return {table.name: table for table in made}
 

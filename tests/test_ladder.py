@@ -1,0 +1,50 @@
+import pytest
+from conftest import publish
+
+from skinlesion import studies
+from skinlesion.paper import evidence, ladder
+from skinlesion.scoring import evaluation, predictions
+
+HITS = {"ladder": 0.2, "ladder_schedule": 0.5, "ladder_average": 0.3}
+
+
+@pytest.fixture
+def climbed(tmp_path):
+    """A step up and a step down, two runs each."""
+    for study, hit in HITS.items():
+        for seed in (0, 1):
+            publish(tmp_path, study, seed, hit=hit)
+    return tmp_path
+
+
+def made(folder):
+    planned = studies.everything()
+    return ladder.ladder({study: evidence.find(folder, study) for study in planned}, planned, draws=100)
+
+
+def test_a_step_is_judged_over_the_study_it_changes_on_the_development_images_alone(climbed):
+    table = made(climbed)
+    rows = table.numbers.query("quantity == 'difference' and score == 'accuracy'").set_index("step")
+    assert set(table.numbers.part) == {"development"}
+    accuracy = {}
+    for study in HITS:
+        found = evidence.find(climbed, study).predictions.values()
+        chosen = [each[each.part.isin(ladder.PARTS["development"])].assign(part="test") for each in found]
+        values = [evaluation.measured(*predictions.part(each, "test")[:2])["accuracy"] for each in chosen]
+        accuracy[study] = sum(values) / 2
+    assert rows["mean"]["ladder_schedule"] == pytest.approx(accuracy["ladder_schedule"] - accuracy["ladder"])
+    assert rows["mean"]["ladder_average"] == pytest.approx(accuracy["ladder_average"] - accuracy["ladder_schedule"])
+    assert ladder.kept(table.numbers) == ["ladder_schedule"]
+    shown = table.shown.set_index("step")
+    assert shown.kept["ladder_schedule"].startswith("yes, +")
+    assert shown.kept["ladder_average"].startswith("no, -")
+    assert shown.kept["ladder_mixup"] == "not measured"
+
+
+def test_the_test_part_is_shown_once_the_final_study_is_there(climbed, monkeypatch):
+    monkeypatch.setattr(ladder, "FINAL", "quick")
+    assert set(made(climbed).numbers.part) == {"development"}
+    publish(climbed, "quick", 0)
+    table = made(climbed)
+    assert set(table.numbers.part) == {"development", "test"}
+    assert "test accuracy" in table.shown
