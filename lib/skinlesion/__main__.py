@@ -61,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--pairs", nargs="*", default=[], help="components to exchange together: flip_and_hue")
     plan.add_argument("--seeds", type=int, default=1)
     plan.set_defaults(run=_plan)
-    for command in (check, report, train, reproduce, inputs, publish):
+    official = commands.add_parser("official", help="score a run's network on the official ISIC 2018 test, once")
+    official.add_argument("folder", type=Path, help="where the test set lies")
+    official.set_defaults(run=_official)
+    for command in (check, report, train, reproduce, inputs, publish, official):
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
@@ -314,6 +317,16 @@ def _paper(options: argparse.Namespace) -> None:
     readme.write(files.ROOT / "README.md", folder)
     index.write(folder)
     evidence.write_sums(folder)
+
+
+def _official(options: argparse.Namespace) -> None:
+    from skinlesion import files, runs  # as above
+    from skinlesion.learning import official
+    from skinlesion.reporting import tables
+
+    found = official.take(runs.Run(_load(options)), files.resolve(options.folder))
+    print(f"{found['images']:,} images, counted once")
+    print(tables.with_interval(found["headline"]).to_string())
 
 
 def _card(options: argparse.Namespace) -> None:

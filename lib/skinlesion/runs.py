@@ -59,6 +59,8 @@ WRITERS = {
     "epochs.csv": "notebook 04",
     "isic.csv": "notebook 04",
     "errors.json": "notebook 05",
+    "official.csv": "skinlesion official",
+    "official.json": "skinlesion official",
 }
 """Who writes what."""
 
@@ -234,7 +236,7 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
     written = []
     for path in [*left, *pages, *named]:
         target = PUBLISHED / run.folder.parent.name / run.folder.name / path.name
-        if packed := path.name in ("split.csv", "predictions.csv", "readings.csv"):
+        if packed := path.name in ("split.csv", "predictions.csv", "readings.csv", "official.csv"):
             target = target.with_name(f"{path.name}.gz")
         content = path.read_bytes()
         files.write_bytes(target, gzip.compress(content, mtime=0) if packed else content)

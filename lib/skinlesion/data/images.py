@@ -208,6 +208,19 @@ def decode_any(content: bytes, *, size: int, resize: str = "squash") -> np.ndarr
     return _square(in_frame(image) if resize == "squash" else image, size=size, resize=resize)
 
 
+def undistorted(dataset: Dataset, *, size: int, resize: str = "squash") -> np.ndarray:
+    """Return every image of a data set as :func:`decode_any` does, in memory: uint8 of shape (N, size, size, 3)."""
+    pixels = np.empty((len(dataset.metadata), size, size, 3), np.uint8)
+
+    def keep(row: int, image_id: str, content: bytes | DatasetError) -> None:
+        if isinstance(content, DatasetError):
+            raise content
+        pixels[row] = decode_any(content, size=size, resize=resize)
+
+    _each(dataset, keep, title="decode")
+    return pixels
+
+
 def in_frame(image: Image.Image) -> Image.Image:
     """Bring a picture to the proportions of the data's frames, 4:3, without cutting off or distorting anything.
 
