@@ -347,3 +347,32 @@ def test_pairs_come_from_the_images_or_from_a_table(opened, data, metadata, tmp_
     split.loc[metadata.lesion_id == "SYN_0000001", "part"] = "train"
     leaks = [each for each in audit.audit(split, metadata, {"given": read}).findings if each.kind == "near-duplicate"]
     assert [each.counts["all"] for each in leaks] == [1]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "leaks", "others"),
+    [
+        (None, set(), set()),
+        ("test_by_image", {"same lesion"}, set()),
+        ("by_image", {"same lesion"}, set()),
+        ("oversampled", {"same image", "same lesion"}, {"repeated rows", "class mix"}),
+        ("augmented", {"same image", "same lesion"}, {"repeated rows", "class mix"}),
+        ("all", {"same image", "same lesion"}, {"repeated rows", "class mix"}),
+    ],
+)
+def test_the_mistakes_of_the_road_are_seen_in_the_splits_they_make(tmp_path, mistake, leaks, others):
+    """As this study writes them, copies and vault included; nv is half of the data."""
+    rng = np.random.default_rng(0)
+    dx = rng.choice(DX, 600, p=[0.08, 0.08, 0.1, 0.05, 0.12, 0.5, 0.07])
+    rows = [(f"SYN_{k:07d}", f"SYN_{4 * k + image:07d}", dx[k]) for k in range(600) for image in range(1 + k % 3)]
+    metadata = pd.DataFrame(rows, columns=["lesion_id", "image_id", "dx"])
+    chosen = parameters.load("quick", {"vault_fraction": 0.15, "mistake": mistake})
+    splits.draw(metadata, chosen).to_csv(tmp_path / "split.csv", index=False)
+    found = audit.audit(
+        audit.read(tmp_path / "split.csv"), metadata, {"none": pd.DataFrame(columns=["image_a", "image_b"])}
+    )
+    assert {finding.kind for finding in found.findings if finding.leak} == leaks
+    assert {finding.kind for finding in found.findings if not finding.leak} - {"missing images"} == others
+    assert found.leaks == bool(leaks)
+    if mistake == "test_by_image":
+        assert not any("validation images" in finding.said for finding in found.findings)

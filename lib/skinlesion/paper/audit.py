@@ -31,7 +31,7 @@ PARTS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev", "calibration"),
     "test": ("test", "testing", "holdout"),
-    splits.UNUSED: (splits.UNUSED, ""),
+    splits.UNUSED: (splits.UNUSED, splits.VAULT, ""),
 }
 """What the parts are called."""
 
