@@ -47,7 +47,7 @@ COMMON := $(patsubst %,lib/skinlesion/%.py,errors files parameters runs studies 
           $(call rooms,data reporting reporting/template) $(call figures,base) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench test lint lab lock clean distclean
+.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench costs test lint lab lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -166,6 +166,9 @@ check-data: $(ENVIRONMENT) ## Say in one table whether the data are the publishe
 
 bench: $(ENVIRONMENT) ## Measure training and prediction beside plain loops; written to reports/benchmarks/
 	@$(RUN) bench $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"}
+
+costs: $(ENVIRONMENT) ## Measure what MobileNetV2 and other networks cost: size, operations, memory, speed
+	@$(RUN) costs
 
 test: $(ENVIRONMENT) ## Run all tests
 	"$$PYTHON" -m pytest --numprocesses auto

@@ -104,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--data", type=Path, help="a folder with HAM10000, for the paper study on a GPU")
     bench.add_argument("--weights", default="none", help="starting weights of the paper study")
     bench.set_defaults(run=_bench)
+    costs = commands.add_parser("costs", help="measure what networks cost: size, operations, memory and speed")
+    costs.add_argument("--side", type=int, default=96, help="of the images, in pixels")
+    costs.set_defaults(run=_costs)
     paper = commands.add_parser("paper", help="put what the tables say into README.md and the index")
     paper.set_defaults(run=_paper)
     card = commands.add_parser("card", help="write the model card of a run")
@@ -307,6 +310,13 @@ def _bench(options: argparse.Namespace) -> None:
     from skinlesion.bench import benchmarks
 
     benchmarks.measure(files.ROOT / "reports" / "benchmarks", data=options.data, weights=options.weights)
+
+
+def _costs(options: argparse.Namespace) -> None:
+    from skinlesion import files  # as above
+    from skinlesion.bench import costs
+
+    costs.measure(files.ROOT / "reports" / "benchmarks", side=options.side)
 
 
 def _paper(options: argparse.Namespace) -> None:

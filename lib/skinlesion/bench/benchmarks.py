@@ -180,7 +180,7 @@ class Measured:
 def together(function: Callable[..., tuple[int, float]], *given: Any, count: int = 1) -> list[Measured]:
     """Call a function in `count` fresh interpreters at once (the peak of a process never falls again).
 
-    Several ones wait for each other where the function calls :func:`_wait`, so that they share the machine
+    Several ones wait for each other where the function calls :func:`wait`, so that they share the machine
     for all of the time that is measured.
     """
     context = multiprocessing.get_context("spawn")
@@ -196,7 +196,8 @@ def _prepare(barrier: Any) -> None:
     _barrier = barrier
 
 
-def _wait() -> None:
+def wait() -> None:
+    """Wait for the device, and for the processes that are measured beside this one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     _barrier.wait()
@@ -223,19 +224,19 @@ def _training(folder: Path, side: int, steps: int, repeats: int) -> list[dict[st
     methods: dict[str, tuple[int, Callable[..., tuple[int, float]], Any]] = {
         f"practitioner's loop, {workers} workers": (1, _loop, (folder, side, steps, workers)),
         "practitioner's loop without input work": (1, _bare_loop, (side, steps)),
-        "engine": (1, _engine, (side, steps, {})),
+        "engine": (1, train, (side, steps, {})),
     }
     if on_gpu:
-        methods["engine, streaming"] = (1, _engine, (side, steps, {"store": "streaming"}))
-        methods["engine, not deterministic"] = (1, _engine, (side, steps, {"deterministic": False}))
-        methods["engine, 5 runs side by side"] = (5, _engine, (side, steps, {}))
+        methods["engine, streaming"] = (1, train, (side, steps, {"store": "streaming"}))
+        methods["engine, not deterministic"] = (1, train, (side, steps, {"deterministic": False}))
+        methods["engine, 5 runs side by side"] = (5, train, (side, steps, {}))
     else:
         methods["engine with torch's own layers"] = (1, _plain_engine, (side, steps, {}))
         if cores > 1:
-            methods["engine, 1 thread"] = (1, _engine, (side, steps, {"threads": 1}))
+            methods["engine, 1 thread"] = (1, train, (side, steps, {"threads": 1}))
             methods[f"engine, {cores} runs side by side, 1 thread each"] = (
                 cores,
-                _engine,
+                train,
                 (side, steps, {"threads": 1}),
             )
     rows = _turns("training", side, methods, repeats)
@@ -299,7 +300,8 @@ def _parameters(update: dict[str, Any]) -> parameters.Parameters:
     return parameters.Parameters(**{"study": "bench", "weights": "none", "batch_size": BATCH, **update})
 
 
-def _engine(side: int, steps: int, update: dict[str, Any]) -> tuple[int, float]:
+def train(side: int, steps: int, update: dict[str, Any]) -> tuple[int, float]:
+    """Train for so many steps on random images, parameters changed as `update` says; return images and seconds."""
     chosen = _parameters({"image_size": side, "threads": processors.usable(), **update})
     torch.set_num_threads(processors.choose(chosen.threads))
     processors.keep_memory()
@@ -311,7 +313,7 @@ def _engine(side: int, steps: int, update: dict[str, Any]) -> tuple[int, float]:
         given = itertools.chain.from_iterable(_epochs(made))
         for _ in itertools.islice(given, reference.WARM_UP):
             pass
-        _wait()
+        wait()
         start = time.perf_counter()
         for outcome in itertools.islice(given, steps):
             outcome.cpu()
@@ -320,7 +322,7 @@ def _engine(side: int, steps: int, update: dict[str, Any]) -> tuple[int, float]:
 
 def _plain_engine(side: int, steps: int, update: dict[str, Any]) -> tuple[int, float]:
     os.environ["CC"] = "false"  # a compiler that makes nothing
-    return _engine(side, steps, update)
+    return train(side, steps, update)
 
 
 def _epochs(made: engine.Engine) -> Iterator[Iterator[torch.Tensor]]:

@@ -107,7 +107,13 @@ class Engine:
         self.labels, self.rows = labels, train_rows
         self.target = torch.tensor(labels, device=device)
         self.source = batches.open_source(store, device, kind=parameters.store)
-        model = models.build(parameters.backbone, weights=parameters.weights, classes=len(DX), seed=parameters.seed)
+        model = models.build(
+            parameters.backbone,
+            weights=parameters.weights,
+            classes=len(DX),
+            seed=parameters.seed,
+            side=parameters.image_size,
+        )
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.suited = device.type == "cpu" and not parameters.compile and not distributed.active()
         if self.suited:
@@ -268,7 +274,7 @@ class Engine:
     def _shrink(self, epoch: int) -> None:
         chosen = self.parameters
         seed = _seed(chosen.seed, epoch) % 2**31
-        fresh = models.build(chosen.backbone, weights="none", classes=len(DX), seed=seed)
+        fresh = models.build(chosen.backbone, weights="none", classes=len(DX), seed=seed, side=chosen.image_size)
         perturbation.shrink(list(self.model.parameters()), list(fresh.parameters()), chosen.shrinkage)
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -89,7 +89,8 @@ def load(path: Path) -> tuple[nn.Module, dict]:
     try:
         with safe_open(path, framework="pt") as opened:
             facts = Facts.model_validate_json((opened.metadata() or {})[FACTS])
-        model = models.build(facts.backbone, weights="none", classes=len(facts.classes), seed=0)
+        classes = len(facts.classes)
+        model = models.build(facts.backbone, weights="none", classes=classes, seed=0, side=facts.image_size)
         load_model(model, str(path))
         models.require_finite(model.state_dict())
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:

@@ -22,6 +22,9 @@ _OPTIONS = {"inception_v3": {"init_weights": True}, "googlenet": {"init_weights"
 """What torchvision wants to be told when it builds a network without weights."""
 
 
+SECOND_HEAD = 299
+"""Side in pixels that inception_v3's second head needs."""
+
 WRAPPERS = ("model", "model_state_dict", "state_dict")
 """Keys under which training programs keep a state_dict, beside what else they save."""
 
@@ -33,7 +36,7 @@ class WeightsError(StudyError):
     """The starting weights cannot be had or do not fit the backbone."""
 
 
-def build(backbone: str, *, weights: str, classes: int, seed: int) -> nn.Module:
+def build(backbone: str, *, weights: str, classes: int, seed: int, side: int | None = None) -> nn.Module:
     """Return a torchvision classifier with `classes` outputs (logits).
 
     Parameters
@@ -46,6 +49,8 @@ def build(backbone: str, *, weights: str, classes: int, seed: int) -> nn.Module:
         tensors is ever unpickled.
     seed
         Draws the head, and the whole network where there are no weights.
+    side
+        Of the images that it is for, in pixels: inception_v3 has no second head for those below :data:`SECOND_HEAD`.
 
     Raises
     ------
@@ -58,17 +63,20 @@ def build(backbone: str, *, weights: str, classes: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if weights == "none":
-            return torchvision.models.get_model(
+            model = torchvision.models.get_model(
                 backbone, weights=None, num_classes=classes, **_OPTIONS.get(backbone, {})
             )
-        if _is_path(weights):
+        elif _is_path(weights):
             # As torchvision builds them for its own weights, which expect another normalisation.
             options = {"transform_input": True, "init_weights": False} if backbone in _OPTIONS else {}
             model = torchvision.models.get_model(backbone, weights=None, **options)
             _load_file(model, resolve(weights), backbone)
         else:
             model = _download(backbone, weights)
-        _replace_heads(model, classes)
+        if weights != "none":
+            _replace_heads(model, classes)
+    if side is not None and side < SECOND_HEAD and backbone == "inception_v3":
+        model.aux_logits, model.AuxLogits = False, None
     return model
 
 
