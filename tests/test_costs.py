@@ -26,9 +26,8 @@ def test_every_network_gets_a_row_with_the_median_of_its_turns(tmp_path, monkeyp
     assert json.loads((tmp_path / "costs.json").read_text())["environment"]["hardware"]
 
 
-def test_each_of_them_can_be_measured():
-    for network in ("mobilenet_v2", "inception_v3"):
-        (training,) = benchmarks.together(benchmarks.train, 96, 1, {"backbone": network})
-        (scoring,) = benchmarks.together(costs._inference, 96, 1, {"backbone": network})
-        assert training.seconds > 0
-        assert scoring.images == benchmarks.BATCH
+def test_training_and_scoring_are_measured():
+    (training,) = benchmarks.together(benchmarks.train, 32, 1, {"backbone": "mobilenet_v2"})
+    (scoring,) = benchmarks.together(costs._inference, 96, 1, {"backbone": "inception_v3"})
+    assert training.seconds > 0
+    assert scoring.images == benchmarks.BATCH

@@ -118,12 +118,16 @@ def test_every_tensor_of_the_optimiser_stays_where_it_is(task, tiny):
     assert made.optimiser.param_groups[0]["lr"] is made.rate
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet_v3_large", "efficientnet_b0", "resnet18", "inception_v3"])
-def test_other_backbones_train(task, tiny, backbone):
+@pytest.mark.parametrize(
+    ("backbone", "times"),
+    [("mobilenet_v3_large", 1), ("efficientnet_b0", 1), ("resnet18", 1), ("inception_v3", 3), ("inception_v3", 10)],
+)
+def test_other_backbones_train(task, tiny, backbone, times):
     store, labels = task
-    if backbone == "inception_v3":  # its second head needs about 299 pixels
-        store = store.repeat(10, axis=1).repeat(10, axis=2)
-    made = make((store, labels), tiny, backbone=backbone)
+    store = store.repeat(times, axis=1).repeat(times, axis=2)
+    made = make((store, labels), tiny, backbone=backbone, image_size=32 * times)
+    if backbone == "inception_v3":  # its second head needs 299 pixels
+        assert (made.model.AuxLogits is None) == (times == 3)
     drawn, parts = made.draw(0)
     outcome = torch.stack(list(made.run(drawn, parts[:2], epoch=0)))
     assert torch.isfinite(outcome).all()
