@@ -34,7 +34,7 @@ def test_every_notebook_leaves_its_page_and_its_files(finished):
     left = {path.name for path in finished.folder.iterdir()}
     made = {f"{stem}.html" for stem in pages.TITLES}
     assert {notebook.stem for notebook in NOTEBOOKS} == {*pages.TITLES, pages.PAPER}
-    assert left == made | set(runs.WRITERS) | {"model.safetensors", "epochs.npz", "checkpoint"}
+    assert left == made | set(runs.WRITERS) | {"model.safetensors", "trained_on.bin", "epochs.npz", "checkpoint"}
 
 
 def test_every_page_says_at_the_top_that_the_data_is_synthetic(finished):

@@ -233,8 +233,8 @@ def _predict(options: argparse.Namespace) -> int:
         isic.check_names(found)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot show must not cost the others
-    print("research only, not for diagnosis", file=sys.stderr)
-    read = 0
+    print(*inference.caveats(facts), sep="\n", file=sys.stderr)
+    read = trained_on = 0
     with files.atomic(options.output) if options.output else contextlib.nullcontext(sys.stdout) as output:
         _name(skipped)
         for table, unreadable in inference.predict(model, facts, found, threads=threads):
@@ -242,6 +242,7 @@ def _predict(options: argparse.Namespace) -> int:
             skipped |= unreadable
             if table.empty:
                 continue
+            trained_on += (table.trained_on == "yes").sum()
             table = table.assign(path=table.path.map(files.cell), image=table.image.map(files.cell))
             table = isic.submission(table) if options.isic else table
             if options.output or not sys.stdout.isatty():
@@ -251,6 +252,9 @@ def _predict(options: argparse.Namespace) -> int:
             read += len(table)
         if not read:
             raise inference.InferenceError("none of the images can be read")
+    if trained_on:
+        told = f"{trained_on} of {read} look like images it was trained on"
+        print(f"{told}: what it says of these does not show how good it is", file=sys.stderr)
     if options.output:
         print(f"{read} images in {options.output}, {len(skipped)} skipped")
     return SOME_SKIPPED if skipped else 0

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion import files, runs
-from skinlesion.data import dataset, images, splits
+from skinlesion.data import dataset, hashes, images, splits
 from skinlesion.learning import inference, models, training
 
 
@@ -70,7 +70,9 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
 
 
 def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
-    """Write ``history.csv``, ``model.safetensors``, ``epochs.npz``, ``manifest.json`` and, last, ``predictions.csv``.
+    """Write what the run leaves: ``predictions.csv`` is the last file written.
+
+    Before it, ``history.csv``, ``model.safetensors``, ``trained_on.bin``, ``epochs.npz`` and ``manifest.json``.
 
     ``epochs.npz`` holds the probabilities after every epoch, float16 of shape (epochs, n, 7), of the images of
     ``predictions.csv`` in its order.
@@ -78,6 +80,7 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
     table = inference.predict_parts(trained.model, inputs.store, metadata=inputs.data.metadata, split=inputs.split)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
+    note_trained_on(run, inputs)
     with files.atomic(run.folder / "epochs.npz") as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, probabilities=trained.watched)
     manifest = runs.manifest(
@@ -93,3 +96,9 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
     )
     run.write_json("manifest.json", manifest)
     run.write_csv("predictions.csv", table)
+
+
+def note_trained_on(run: runs.Run, inputs: Inputs) -> None:
+    """Write the hashes of the training images, so that ``predict`` knows them again."""
+    rows = splits.rows(inputs.split, inputs.data.metadata, "train")
+    files.write_bytes(run.folder / inference.TRAINED_ON, hashes.of_each(inputs.store[row] for row in rows).tobytes())
