@@ -183,12 +183,12 @@ class Explorer:
         known = [name for name in subgroups.COLUMNS if isinstance(name, str) and name in self.images]
         return ["dx", "predicted", "outcome", *known]
 
-    def picture(self, image_id: str) -> np.ndarray | None:
-        """Return an image as it lies in the archive, uint8 (height, width, 3), or None where it is not at hand."""
+    def pictures(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return images by id as they lie in the archives, uint8 (height, width, 3): those that are at hand."""
         if self.data is None:
-            return None
-        rows = np.flatnonzero(self.data.metadata.image_id == image_id)
-        return images.read(self.data, rows)[0] if len(rows) else None
+            return {}
+        at = pd.Index(self.data.metadata.image_id).get_indexer(ids)
+        return dict(zip(np.array(ids)[at >= 0], images.read(self.data, at[at >= 0]), strict=True))
 
 
 def open_runs(folder: str | Path, *, data: str | Path = "data/ham10000") -> Explorer:

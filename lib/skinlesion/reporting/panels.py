@@ -21,8 +21,11 @@ from skinlesion.scoring.predictions import COLUMNS
 Look = Callable[[Path, np.ndarray], tuple[np.ndarray, np.ndarray, str]]
 """Returns a picture as the network sees it, a map of where it looks, and for what (probing.saliency.look)."""
 
+FILTERS = {"dx": "diagnosis", "predicted": "called", "age_band": "age", "localization": "place", "dataset": "source"}
+FILTERS |= {"dx_type": "proof"}
+
 ALL = "all"
-LISTED, PICTURES = 200, 12
+LISTED, PICTURES, COLUMNS_OF_ONE = 200, 12, 3
 
 
 def head(found: Explorer) -> widgets.HTML:
@@ -63,7 +66,7 @@ def look_up(found: Explorer, *, run: str, look: Look | None = None) -> widgets.V
             parts.append(f"<p>{html.escape(which.value)} does not have it.</p>")
         else:
             parts.append(f"<p>{html.escape(which.value)}: <b>{html.escape(here.part)}</b> part.</p>{_bars(here)}")
-        parts.append(_pictures(found, image_id, which.value, look if where.value else None))
+        parts.append(_picture(found, image_id, which.value, look if where.value else None))
         siblings = found.siblings(image_id, which.value)
         caption = f"Its siblings, other images of the lesion, and what {which.value} says of them."
         parts.append(_table(siblings, caption) if len(siblings) else "<p>It has no sibling in this run.</p>")
@@ -79,7 +82,7 @@ def threshold(found: Explorer, *, run: str) -> widgets.VBox:
     which = _runs(found, run)
     question = widgets.Dropdown(options=list(decisions.QUESTIONS), description="question")
     frequency = widgets.Dropdown(
-        options=[("as here", None), *((f"{share:.0%}", share) for share in decisions.PREVALENCES)],
+        options=[("as here", 0.0), *((f"{share:.0%}", share) for share in decisions.PREVALENCES)],
         description="frequency",
     )
     slider = widgets.FloatSlider(
@@ -89,7 +92,7 @@ def threshold(found: Explorer, *, run: str) -> widgets.VBox:
 
     def show() -> str:
         decision = found.decision(which.value, question.value)
-        counts, table = decision.counts(slider.value), decision.at(slider.value, prevalence=frequency.value)
+        counts, table = decision.counts(slider.value), decision.at(slider.value, prevalence=frequency.value or None)
         state = tables.frame({"at this threshold (95% interval)": tables.with_interval(table, digits=3)})
         caption = f"{which.value}: test part, {counts['images']:,} images, {counts['yes']:,} of them {question.value}."
         said = f"{counts['called']:,} are called {question.value}; {counts['missed']:,} of the true ones are missed."
@@ -105,7 +108,7 @@ def subgroup(found: Explorer, *, run: str) -> widgets.VBox:
     which, shown = _runs(found, run), widgets.HTML()
     values = explorer.options(found.tested(run), found.columns())
     filters = {
-        name: widgets.Dropdown(options=[ALL, *known], description=tables.heading(name).split(" ")[0])
+        name: widgets.Dropdown(options=[ALL, *known], description=FILTERS.get(name, name))
         for name, known in values.items()
     }
 
@@ -150,7 +153,7 @@ def _panel(shown: widgets.HTML, show: Callable[[], str], *controls: widgets.Widg
 
     def update(change: object = None) -> None:
         try:
-            shown.value = show()
+            shown.value = f'<div class="jp-RenderedHTMLCommon">{show()}</div>'  # JupyterLab's own look of tables
         except StudyError as error:
             shown.value = f"<p>{html.escape(str(error))}</p>"
 
@@ -177,37 +180,36 @@ def _bars(said: pd.Series) -> str:
     if said[COLUMNS].isna().all():
         return "<p>It says nothing of an image that it was trained on or did not use.</p>"
     rows = "".join(
-        f"<tr><td>{dx}</td><td style='width:20em'><div style='height:1em;width:{p:.1%};background:{base.COLOURS[dx]}'>"
+        f"<tr><td>{dx}</td><td style='min-width:20em'><div style='height:1em;width:{p:.1%};background:{base.COLOURS[dx]}'>"
         f"</div></td><td>{p:.3f}</td><td style='text-align:left'>{html.escape(DX_NAMES[dx])}</td></tr>"
         for dx, p in zip(DX, said[COLUMNS].astype(float), strict=True)
     )
     return f"<table><caption>Probabilities; it says <b>{said.predicted}</b>.</caption>{rows}</table>"
 
 
-def _pictures(found: Explorer, image_id: str, run: str, look: Look | None) -> str:
-    picture = found.picture(image_id)
+def _picture(found: Explorer, image_id: str, run: str, look: Look | None) -> str:
+    """Show an image, and where a run's network looks, as far as they are at hand."""
+    picture = found.pictures([image_id]).get(image_id)
     if picture is None:
         return ""
+    shown = _image(base.gallery([picture], [image_id], columns=COLUMNS_OF_ONE, alt=f"Image {image_id}."))
     if look is None:
-        return _image(base.gallery([picture], [image_id], columns=3, alt=f"Image {image_id}."))
-    network = found.runs[run].folder / "model.safetensors"
+        return shown
     try:
-        seen, focus, dx = look(network, picture)
+        seen, focus, dx = look(found.runs[run].folder / "model.safetensors", picture)
     except StudyError as error:
-        return _pictures(found, image_id, run, None) + f"<p>No Grad-CAM: {html.escape(str(error))}.</p>"
+        return f"{shown}<p>No Grad-CAM: {html.escape(str(error))}.</p>"
+    titles, no_mask = [f"Grad-CAM for {dx}"], np.zeros((1, *focus.shape), bool)
     alt = f"Where {run} looks in {image_id} to say {dx}: Grad-CAM."
-    nothing = np.zeros((1, *focus.shape), bool)
-    return _image(error_analysis.overlays(seen[None], focus[None], nothing, [f"Grad-CAM for {dx}"], alt=alt)) + _image(
-        base.gallery([picture], [image_id], columns=3, alt=f"Image {image_id}.")
+    return shown + _image(
+        error_analysis.overlays(seen[None], focus[None], no_mask, titles, alt=alt, columns=COLUMNS_OF_ONE)
     )
 
 
 def _gallery(found: Explorer, rows: pd.DataFrame) -> str:
-    shown = [(name, picture) for name in rows.image_id.head(PICTURES) if (picture := found.picture(name)) is not None]
-    if not shown:
-        return ""
-    names, pictures = zip(*shown, strict=True)
-    return _image(base.gallery(pictures, names, columns=6, alt=f"The first {len(shown)} of these images."))
+    pictures = found.pictures(list(rows.image_id.head(PICTURES)))
+    alt = f"The first {len(pictures)} of these images."
+    return _image(base.gallery(list(pictures.values()), list(pictures), columns=6, alt=alt)) if pictures else ""
 
 
 def _image(picture: base.Picture) -> str:

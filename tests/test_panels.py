@@ -15,7 +15,7 @@ from conftest import publish
 from nbclient import NotebookClient
 
 from skinlesion.files import ROOT
-from skinlesion.reporting import explorer, tables
+from skinlesion.reporting import explorer
 
 NOTEBOOK = ROOT / "notebooks" / "00_explore.ipynb"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -24,8 +24,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
-    publish(folder, "paper_lesion", 0, hit=0.4)
-    publish(folder, "quick", 0, hit=0.3)
+    publish(folder, "paper_lesion", 0, hit=0.15)
+    publish(folder, "quick", 0, hit=0.05)
     return folder
 
 
@@ -67,6 +67,7 @@ def page(published, tmp_path):
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             opened = browser.new_page(viewport={"width": 1200, "height": 3000})
             opened.goto(f"http://127.0.0.1:{port}/doc/tree/{NOTEBOOK.name}")
+            opened.get_by_text("Kernel status: Idle").wait_for(state="attached")
             opened.get_by_text("Run", exact=True).click()
             opened.get_by_text("Run All Cells", exact=True).click()
             yield opened
@@ -109,7 +110,7 @@ def test_its_controls_work_in_a_browser(page, published):
     page.get_by_role("slider").press("Home")
     page.get_by_text("0 of the true ones are missed").wait_for()
 
-    page.get_by_label("dx", exact=True).select_option("mel")
+    page.get_by_label("diagnosis", exact=True).select_option("mel")
     rows = explorer.chosen(found.tested("paper_lesion, seed 0"), {"dx": "mel"})
     page.get_by_text(f"test part, {len(rows)} of ").wait_for()
 
