@@ -67,7 +67,7 @@ def page(published, tmp_path):
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             opened = browser.new_page(viewport={"width": 1200, "height": 3000})
             opened.goto(f"http://127.0.0.1:{port}/doc/tree/{NOTEBOOK.name}")
-            opened.get_by_text("Kernel status: Idle").wait_for(state="attached")
+            opened.get_by_role("button", name="| Idle").wait_for()
             opened.get_by_text("Run", exact=True).click()
             opened.get_by_text("Run All Cells", exact=True).click()
             yield opened

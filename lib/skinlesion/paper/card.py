@@ -70,9 +70,9 @@ Trained in {manifest["training_seconds"] / 60:.0f} minutes on {left.hardware}, i
 
     PYTHONPATH=lib python -m skinlesion predict {files.shown(run)}/model.safetensors PHOTOGRAPH.jpg
 
-gives seven probabilities a picture, calibrated by the temperature of `metrics.json` (below), and says which pictures look
-like those that it was trained on (`trained_on.bin` has a hash of each). `model.safetensors` holds the weights, and in
-its metadata what is needed to feed them.
+gives seven probabilities a picture, calibrated by the temperature of `metrics.json` (below), and says which pictures
+look like those that it was trained on (`trained_on.bin` has a hash of each). `model.safetensors` holds the weights, and
+in its metadata what is needed to feed them.
 
 ## Data and licence
 

@@ -211,7 +211,8 @@ def open_runs(folder: str | Path, *, data: str | Path = "data/ham10000") -> Expl
     found = {f"{study}, seed {seed}": run for (study, seed), run in runs.find(files.resolve(folder)).items()}
     found = {name: run for name, run in found.items() if run.finished}
     if not found:
-        raise ExplorerError(f"there is no finished run in {files.shown(files.resolve(folder))}: `make report` makes one")
+        where = files.shown(files.resolve(folder))
+        raise ExplorerError(f"there is no finished run in {where}: `make report` makes one")
     try:
         opened = dataset.open_dataset(parameters.load("paper", {"data": str(data)}))
     except archives.DatasetError:

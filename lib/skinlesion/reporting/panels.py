@@ -1,4 +1,4 @@
-"""The controls of notebook 00: each function returns one panel for a notebook to show; :mod:`.explorer` has the logic."""
+"""The controls of notebook 00: each function returns a panel to show; :mod:`.explorer` has what is behind them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def look_up(found: Explorer, *, run: str, look: Look | None = None) -> widgets.V
         What makes Grad-CAM where pictures are at hand; absent, there is none.
     """
     image = widgets.Combobox(
-        value=explorer.first_choice(found, run), options=list(found.images.index), description="image", ensure_option=False
+        value=explorer.first_choice(found, run), options=list(found.images.index), description="image"
     )
     which, shown = _runs(found, run), widgets.HTML()
     where = widgets.Checkbox(description="Grad-CAM", value=False, disabled=look is None, indent=False)
@@ -104,7 +104,7 @@ def threshold(found: Explorer, *, run: str) -> widgets.VBox:
 
 
 def subgroup(found: Explorer, *, run: str) -> widgets.VBox:
-    """Show the tested images that have some values, how well they are told, and their pictures where they are at hand."""
+    """Show the tested images that have some values, their scores, and their pictures where they are at hand."""
     which, shown = _runs(found, run), widgets.HTML()
     values = explorer.options(found.tested(run), found.columns())
     filters = {
@@ -119,9 +119,9 @@ def subgroup(found: Explorer, *, run: str) -> widgets.VBox:
         scores = found.scored(which.value, rows)
         columns = {"these": scores[["value", "low", "high"]], "less the others": scores[["gap", "gap_low", "gap_high"]]}
         stated = tables.frame({name: tables.with_interval(each) for name, each in columns.items()})
-        listed = rows[["image_id", *[name for name in ("lesion_id", *values) if name in rows], "confidence"]].head(LISTED)
-        lesions = rows.lesion_group.nunique()
-        caption = f"{which.value}: test part, {len(rows):,} of {len(tested):,} images, of {lesions:,} lesions."
+        listed = rows[["image_id", "lesion_id", *values, "confidence"]].head(LISTED)
+        images = f"{len(rows):,} of {len(tested):,} images, of {rows.lesion_group.nunique():,} lesions"
+        caption = f"{which.value}: test part, {images}. A dash: too few."
         order = f"The most confident mistakes first{f'; {LISTED} of {len(rows):,}' if len(rows) > LISTED else ''}."
         return _table(stated, caption, index=True) + _gallery(found, rows) + _scrolled(_table(listed, order))
 
@@ -180,8 +180,8 @@ def _bars(said: pd.Series) -> str:
     if said[COLUMNS].isna().all():
         return "<p>It says nothing of an image that it was trained on or did not use.</p>"
     rows = "".join(
-        f"<tr><td>{dx}</td><td style='min-width:20em'><div style='height:1em;width:{p:.1%};background:{base.COLOURS[dx]}'>"
-        f"</div></td><td>{p:.3f}</td><td style='text-align:left'>{html.escape(DX_NAMES[dx])}</td></tr>"
+        f"<tr><td>{dx}</td><td style='min-width:20em'>"
+        f"<div style='height:1em;width:{p:.1%};background:{base.COLOURS[dx]}'></div></td><td>{p:.3f}</td><td style='text-align:left'>{html.escape(DX_NAMES[dx])}</td></tr>"
         for dx, p in zip(DX, said[COLUMNS].astype(float), strict=True)
     )
     return f"<table><caption>Probabilities; it says <b>{said.predicted}</b>.</caption>{rows}</table>"
@@ -214,5 +214,5 @@ def _gallery(found: Explorer, rows: pd.DataFrame) -> str:
 
 def _image(picture: base.Picture) -> str:
     data, said = picture._repr_mimebundle_()
-    png = data["image/png"]
-    return f'<img alt="{html.escape(picture.alt)}" width="{said["image/png"]["width"]}" src="data:image/png;base64,{png}">'
+    alt, width = html.escape(picture.alt), said["image/png"]["width"]
+    return f'<img alt="{alt}" width="{width}" src="data:image/png;base64,{data["image/png"]}">'
