@@ -312,11 +312,12 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _paper(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.paper import evidence, index, readme
+    from skinlesion.paper import crate, evidence, index, readme
 
     folder = files.ROOT / "reports"
     readme.write(files.ROOT / "README.md", folder)
     index.write(folder)
+    crate.write(folder)
     evidence.write_sums(folder)
 
 

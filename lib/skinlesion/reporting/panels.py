@@ -181,7 +181,8 @@ def _bars(said: pd.Series) -> str:
         return "<p>It says nothing of an image that it was trained on or did not use.</p>"
     rows = "".join(
         f"<tr><td>{dx}</td><td style='min-width:20em'>"
-        f"<div style='height:1em;width:{p:.1%};background:{base.COLOURS[dx]}'></div></td><td>{p:.3f}</td><td style='text-align:left'>{html.escape(DX_NAMES[dx])}</td></tr>"
+        f"<div style='height:1em;width:{p:.1%};background:{base.COLOURS[dx]}'></div></td>"
+        f"<td>{p:.3f}</td><td style='text-align:left'>{html.escape(DX_NAMES[dx])}</td></tr>"
         for dx, p in zip(DX, said[COLUMNS].astype(float), strict=True)
     )
     return f"<table><caption>Probabilities; it says <b>{said.predicted}</b>.</caption>{rows}</table>"
