@@ -15,7 +15,7 @@ from conftest import publish
 from nbclient import NotebookClient
 
 from skinlesion.files import ROOT
-from skinlesion.reporting import explorer
+from skinlesion.reporting import explorer, tables
 
 NOTEBOOK = ROOT / "notebooks" / "00_explore.ipynb"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -90,6 +90,16 @@ def _wait(url, server, log):
     return pytest.fail(f"no answer: {log.read_text()}")
 
 
+def told(page, decision, threshold):
+    """Wait until the page says what a threshold gives."""
+    counts, found = decision.counts(threshold), decision.at(threshold)
+    said = f"{counts['called']} are called melanoma; {counts['missed']} of the true ones are missed."
+    page.get_by_text(said, exact=True).wait_for()
+    for score in found.index:
+        name = tables.heading(score)
+        page.get_by_role("row", name=f"{name} {tables.interval(*found.loc[score])}", exact=True).wait_for()
+
+
 @pytest.mark.timeout(300)
 def test_its_controls_work_in_a_browser(page, published):
     found = explorer.open_runs(published, data="nowhere")
@@ -103,20 +113,20 @@ def test_its_controls_work_in_a_browser(page, published):
     page.keyboard.press("Enter")
     page.locator("b", has_text=other).wait_for()
 
-    before = found.decision("paper_lesion, seed 0", "melanoma")
-    page.get_by_text(f"{before.counts(before.suggested)['called']} are called melanoma").wait_for()
+    decision = found.decision("paper_lesion, seed 0", "melanoma")
+    told(page, decision, decision.suggested)
     page.get_by_role("slider").press("End")
-    page.get_by_text("0 are called melanoma").wait_for()
+    told(page, decision, 1.0)
     page.get_by_role("slider").press("Home")
-    page.get_by_text("0 of the true ones are missed").wait_for()
+    told(page, decision, 0.0)
 
     page.get_by_label("diagnosis", exact=True).select_option("mel")
     rows = explorer.chosen(found.tested("paper_lesion, seed 0"), {"dx": "mel"})
     page.get_by_text(f"test part, {len(rows)} of ").wait_for()
 
-    _, told = explorer.side_by_side(found.predictions["quick, seed 0"], found.predictions["paper_lesion, seed 0"])
+    _, compared = explorer.side_by_side(found.predictions["quick, seed 0"], found.predictions["paper_lesion, seed 0"])
     page.get_by_label("images", exact=True).select_option("both are wrong")
-    page.get_by_text(f"{(told.outcome == 'both are wrong').sum()} images: both are wrong").wait_for()
+    page.get_by_text(f"{(compared.outcome == 'both are wrong').sum()} images: both are wrong").wait_for()
     page.get_by_label("image", exact=True).fill("ISIC_9999999")
     page.keyboard.press("Enter")
     page.get_by_text("no run here has an image 'ISIC_9999999'").wait_for()
