@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from skinlesion.data.dataset import DX
-from skinlesion.learning import augmentation, inference
+from skinlesion.learning import augmentation, batches, engine, inference
 from skinlesion.scoring.evaluation import Bootstrap, interval
 
 BATCH = 16
@@ -79,10 +79,9 @@ def look(network: Path, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, st
     model, facts = _network(network)
     size, image = (facts["image_size"],) * 2, Image.fromarray(picture)
     square = ImageOps.fit if facts["resize"] == "center_crop" else Image.Image.resize
-    seen = np.asarray(square(image, size, Image.Resampling.BILINEAR))
-    with torch.inference_mode():
-        scores = model(augmentation.normalise(augmentation.to_float(torch.from_numpy(seen[None].copy()))))
-    named = scores.argmax(1).numpy()
+    seen = np.array(square(image, size, Image.Resampling.BILINEAR))
+    source = batches.open_source(seen[None], next(model.parameters()).device)
+    named = engine.logits(model, source, np.array([0])).argmax(1).numpy()
     return seen, maps(model, seen[None], named)[0], DX[named[0]]
 
 
