@@ -81,9 +81,9 @@ def test_what_a_threshold_gives_is_what_is_published_of_it(found, folder):
     assert decision.counts(2)["called"] == 0
 
 
-def test_a_run_without_a_calibration_part_begins_at_one_half(found):
+def test_a_run_without_a_calibration_part_suggests_no_threshold(found):
     found.predictions[RUN] = found.predictions[RUN].query("part != 'calibration'")
-    assert found.decision(RUN, "melanoma").suggested == 0.5
+    assert found.decision(RUN, "melanoma").suggested is None
 
 
 def test_a_group_is_scored_as_the_error_analysis_scores_it(found):

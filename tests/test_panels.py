@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 
 from skinlesion.files import ROOT
 from skinlesion.reporting import explorer, tables
+from skinlesion.scoring import decisions
 
 NOTEBOOK = ROOT / "notebooks" / "00_explore.ipynb"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -93,8 +94,8 @@ def _wait(url, server, log):
 def told(page, decision, threshold):
     """Wait until the page says what a threshold gives."""
     counts, found = decision.counts(threshold), decision.at(threshold)
-    said = f"{counts['called']} are called melanoma; {counts['missed']} of the true ones are missed."
-    page.get_by_text(said, exact=True).wait_for()
+    said = f"{counts['called']} are called melanoma; {counts['missed']} of the true ones are missed. "
+    page.get_by_text(f"{said}The threshold of {decisions.RULE} is {decision.suggested:.3f}.", exact=True).wait_for()
     for score in found.index:
         name = tables.heading(score)
         page.get_by_role("row", name=f"{name} {tables.interval(*found.loc[score])}", exact=True).wait_for()

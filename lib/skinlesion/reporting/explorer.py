@@ -43,13 +43,13 @@ class Decision:
     bootstrap
         Draws of these images' lesions.
     suggested
-        The threshold of :data:`skinlesion.scoring.decisions.RULE`, or one half where the run has no calibration part.
+        The threshold of :data:`skinlesion.scoring.decisions.RULE`, or None where the run has no calibration part.
     """
 
     truth: np.ndarray
     score: np.ndarray
     bootstrap: Bootstrap
-    suggested: float
+    suggested: float | None
 
     def at(self, threshold: float, *, prevalence: float | None = None) -> pd.DataFrame:
         """Return value, low and high of what a threshold gives (:func:`skinlesion.scoring.decisions.at_threshold`)."""
@@ -141,7 +141,7 @@ class Explorer:
         yes, table = decisions.QUESTIONS[question], self.predictions[run]
         labels, probabilities, _ = predictions.part(table, "test")
         truth, score = decisions.question(labels, probabilities, yes)
-        suggested = 0.5
+        suggested = None
         if (table.part == "calibration").any():
             chooser = decisions.question(*predictions.part(table, "calibration")[:2], yes)
             suggested = decisions.choose_threshold(*chooser, sensitivity=0.9)

@@ -96,10 +96,11 @@ def threshold(found: Explorer, *, run: str) -> widgets.VBox:
         state = tables.frame({"at this threshold (95% interval)": tables.with_interval(table, digits=3)})
         caption = f"{which.value}: test part, {counts['images']:,} images, {counts['yes']:,} of them {question.value}."
         said = f"{counts['called']:,} are called {question.value}; {counts['missed']:,} of the true ones are missed."
-        rule = f"{decisions.RULE}: {decision.suggested:.3f}."
-        return _table(state, caption, index=True) + f"<p>{html.escape(said)}</p><p>{html.escape(rule)}</p>"
+        if decision.suggested is not None:
+            said += f" The threshold of {decisions.RULE} is {decision.suggested:.3f}."
+        return f"{_table(state, caption, index=True)}<p>{html.escape(said)}</p>"
 
-    slider.value = found.decision(run, question.value).suggested
+    slider.value = found.decision(run, question.value).suggested or 0.5
     return _panel(shown, show, which, question, frequency, slider)
 
 
