@@ -129,7 +129,7 @@ ablation: $(ENVIRONMENT) ## Exchange each component of BASE (quick) by itself: w
 run/%:
 	@$(MAKE) --no-print-directory report STUDY=$(firstword $(subst /, ,$*)) SEEDS=$(notdir $*)
 
-publish: $(ENVIRONMENT) ## Put a finished run (STUDY, SEED) among the published ones; WITH="pages model.safetensors" adds these
+publish: $(ENVIRONMENT) ## Put a finished run (STUDY, SEED) among the published ones; WITH="pages model.safetensors trained_on.bin" adds these
 	@$(RUN) publish --study "$$STUDY" --seed $(SEED) $(SET) $(addprefix --with ,$(WITH))
 
 # The paper's tables are of every run that is published.

@@ -121,7 +121,8 @@ def publish(folder: Path, study: str, seed: int, *, hit: float = 0.0, draws: int
     history |= {"validation_loss": 1 / epochs + 0.1, "validation_accuracy": 0.9 - 0.5 / epochs}
     files.write_csv(run / "history.csv", pd.DataFrame(history))
     packages = {"torch": "2", "torchvision": "0", "numpy": "2", "pillow": "1"}
-    sitting = {"source": {"commit": "c" * 40}, "environment": {"hardware": "an abacus", "packages": packages}}
+    environment = {"hardware": "an abacus", "packages": packages}
+    sitting = {"started": "2026-01-02T03:04:05+00:00", "source": {"commit": "c" * 40}, "environment": environment}
     manifest = {
         "parameters": parameters.load(study, {"seed": seed}).model_dump(),
         "data": {"title": "drawn at random", "synthetic": False, "fingerprint": "f" * 64},

@@ -1,4 +1,5 @@
 import re
+import subprocess
 import tomllib
 
 import yaml
@@ -44,3 +45,17 @@ def test_conda_users_get_python_and_make_and_the_lock_from_make():
 
 def test_opencv_is_there_once():
     assert {name for name in locked() if name.startswith("opencv")} == {"opencv-python-headless"}
+
+
+def test_the_image_for_binder_copies_what_is_there_and_leaves_torch_out():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    copied = [name for line in re.findall(r"^COPY \S+ (.*) \S+$", dockerfile, flags=re.M) for name in line.split()]
+    assert {"lib", "notebooks", "reports", "requirements.lock"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    (program,) = re.findall(r"awk '([^']*)'", dockerfile)
+    given = {"input": LOCK, "capture_output": True, "text": True, "check": True}
+    left = set(re.findall(r"^([a-z0-9._-]+)==", subprocess.run(["awk", program], **given).stdout, flags=re.M))
+    gone = locked().keys() - left
+    assert {"torch", "torchvision", "triton", "nvidia-cublas"} <= gone
+    assert {"pandas", "jupyterlab", "ipywidgets", "scikit-learn"} <= left
+    assert not any(name.startswith(("nvidia", "cuda", "torch")) for name in left)

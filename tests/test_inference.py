@@ -2,6 +2,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file, save_model
 
 from skinlesion.__main__ import SOME_SKIPPED, main
-from skinlesion.data import images
+from skinlesion.data import hashes, images
 from skinlesion.data.dataset import DX
 from skinlesion.learning import inference, models
 from skinlesion.learning.inference import InferenceError
-from skinlesion.scoring import isic, predictions
+from skinlesion.scoring import calibration, isic, predictions
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_bad_files_are_reported_and_skipped(released, photographs, capsys):
     assert f"skipped: {photographs / 'cut.jpg'}: " in said.err
     assert f"skipped: {photographs / 'empty.jpg'}: it is empty" in said.err
     assert "0x" not in said.err  # no address in memory
-    assert output.read_text().startswith("path,image,predicted,p_akiec")
+    assert output.read_text().startswith("path,image,predicted,trained_on,p_akiec")
     shutil.rmtree(photographs / "inner")
     assert run(released, photographs) == 1
     assert "none of the images can be read" in capsys.readouterr().err
@@ -213,7 +214,7 @@ def test_a_screen_gets_three_decimals_and_a_warning_once(released, photographs, 
     assert run(released, photographs) == 0
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 3
-    assert max(len(field) for field in said.out.splitlines()[1].split()[3:]) <= 5
+    assert max(len(field) for field in said.out.splitlines()[1].split()[4:]) <= 5
     assert said.err.count("research only, not for diagnosis") == 1
 
 
@@ -255,6 +256,64 @@ def test_the_help_says_what_the_status_means(capsys):
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
     assert f"{SOME_SKIPPED}, some were skipped" in " ".join(capsys.readouterr().out.split())
+
+
+def beside(released, temperature=None, trained_on=None):
+    """Put what a run leaves beside its network."""
+    if temperature is not None:
+        (released[1].parent / "metrics.json").write_text(json.dumps({"temperature": temperature, "test": {}}))
+    if trained_on is not None:
+        (released[1].parent / inference.TRAINED_ON).write_bytes(hashes.of_each(trained_on).tobytes())
+
+
+def test_probabilities_are_calibrated_where_the_temperature_lies_beside_the_network(released, photographs, capsys):
+    rewrite(released[1], change_weights=lambda state: state["classifier.1.bias"].copy_(torch.arange(7.0)))
+    model, facts = inference.load(released[1])
+    [(raw, _)] = inference.predict(model, facts, inference.find([photographs])[0])
+    assert run(released, photographs) == 0
+    assert "probabilities are not calibrated" in capsys.readouterr().err
+    beside(released, temperature=2.5)
+    assert run(released, photographs) == 0
+    said = capsys.readouterr()
+    assert "probabilities are calibrated: temperature 2.50" in said.err
+    expected = calibration.with_temperature(raw[predictions.COLUMNS].to_numpy(), 2.5)
+    found = pd.read_csv(io.StringIO(said.out))
+    np.testing.assert_allclose(found[predictions.COLUMNS], expected, atol=1e-6)
+    assert np.abs(expected - raw[predictions.COLUMNS]).to_numpy().max() > 1e-3
+
+
+@pytest.mark.parametrize("temperature", [0, -1, "warm", float("nan")])
+def test_a_temperature_that_is_none_is_refused_by_name(released, photographs, temperature, capsys):
+    beside(released, temperature=temperature)
+    assert run(released, photographs) == 1
+    said = capsys.readouterr().err
+    assert "metrics.json is damaged (its " in said
+    assert "put it back, or take it away" in said
+
+
+def test_a_picture_of_the_training_part_is_known_again(released, tmp_path, drawn, capsys):
+    """As it lies in the archive, in the network's square, and compressed anew; not another, and not one turned."""
+    with zipfile.ZipFile(drawn / "HAM10000_images_part_1.zip") as archive:
+        content = [archive.read(f"SYN_000000{k}.jpg") for k in range(4)]
+    beside(released, trained_on=[images.decode(each, size=32) for each in content[:3]])
+    frame, square = images.open_image(content[0]), Image.fromarray(images.decode(content[1], size=32))
+    frame.save(tmp_path / "a.png")
+    square.save(tmp_path / "b.png")
+    images.open_image(content[2]).resize((600, 450)).save(tmp_path / "c.jpg", quality=60)
+    (tmp_path / "d.jpg").write_bytes(content[3])
+    frame.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "e.png")
+    assert run(released, *(tmp_path / f"{name}" for name in ("a.png", "b.png", "c.jpg", "d.jpg", "e.png"))) == 0
+    said = capsys.readouterr()
+    assert pd.read_csv(io.StringIO(said.out)).trained_on.tolist() == ["yes", "yes", "yes", "no", "no"]
+    assert "the 3 images it was trained on are known again if scaled" in said.err
+    assert "3 of 5 look like images it was trained on" in said.err
+
+
+def test_a_cut_list_of_training_images_is_refused_by_name(released, photographs, capsys):
+    beside(released, temperature=1.5)
+    (released[1].parent / inference.TRAINED_ON).write_bytes(b"x" * (hashes.LENGTH + 1))
+    assert run(released, photographs) == 1
+    assert f"{inference.TRAINED_ON} is damaged" in capsys.readouterr().err
 
 
 def test_a_picture_of_another_shape_comes_undistorted_before_the_network(released, tmp_path):

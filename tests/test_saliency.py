@@ -4,7 +4,9 @@ import pytest
 import torch
 from conftest import random_scores
 
-from skinlesion.learning import models
+from skinlesion.data import archives, images
+from skinlesion.data.dataset import DX
+from skinlesion.learning import augmentation, inference, models
 from skinlesion.probing import saliency
 
 
@@ -73,3 +75,24 @@ def test_similarity_is_a_rank_correlation():
     assert saliency.similarity(maps, maps**3) == pytest.approx(1)
     assert saliency.similarity(maps, -maps) == pytest.approx(-1)
     assert np.isnan(saliency.similarity(np.zeros((1, 3, 3)), np.zeros((1, 3, 3))))
+
+
+@pytest.mark.parametrize("resize", ["squash", "center_crop"])
+def test_a_look_is_at_what_the_network_was_trained_on_and_for_what_it_names(tiny, model, opened, tmp_path, resize):
+    path = tmp_path / "model.safetensors"
+    inference.save(model, path, tiny.model_copy(update={"resize": resize}))
+    [picture] = images.read(opened, np.array([3]))
+    seen, focus, named = saliency.look(path, picture)
+    member = opened.members[opened.metadata.image_id[3]]
+    with archives.open_container(member.container) as read:
+        expected = images.decode(read(member.name), size=tiny.image_size, resize=resize)
+    assert np.abs(seen.astype(int) - expected).mean() < 2  # libjpeg's own scaling is another
+    with torch.inference_mode():
+        scores = model(augmentation.normalise(augmentation.to_float(torch.from_numpy(seen[None]))))
+    assert named == DX[scores.argmax()]
+    np.testing.assert_allclose(focus, saliency.maps(model, seen[None], np.array([DX.index(named)]))[0])
+
+
+def test_a_look_without_the_network_says_so(tmp_path):
+    with pytest.raises(inference.InferenceError, match="is not here"):
+        saliency.look(tmp_path / "model.safetensors", np.zeros((4, 4, 3), np.uint8))

@@ -239,8 +239,8 @@ def _predict(options: argparse.Namespace) -> int:
         isic.check_names(found)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that it cannot show must not cost the others
-    print("research only, not for diagnosis", file=sys.stderr)
-    read = 0
+    print(*inference.caveats(facts), sep="\n", file=sys.stderr)
+    read = trained_on = 0
     with files.atomic(options.output) if options.output else contextlib.nullcontext(sys.stdout) as output:
         _name(skipped)
         for table, unreadable in inference.predict(model, facts, found, threads=threads):
@@ -248,6 +248,7 @@ def _predict(options: argparse.Namespace) -> int:
             skipped |= unreadable
             if table.empty:
                 continue
+            trained_on += (table.trained_on == "yes").sum()
             table = table.assign(path=table.path.map(files.cell), image=table.image.map(files.cell))
             table = isic.submission(table) if options.isic else table
             if options.output or not sys.stdout.isatty():
@@ -257,6 +258,9 @@ def _predict(options: argparse.Namespace) -> int:
             read += len(table)
         if not read:
             raise inference.InferenceError("none of the images can be read")
+    if trained_on:
+        told = f"{trained_on} of {read} look like images it was trained on"
+        print(f"{told}: what it says of these does not show how good it is", file=sys.stderr)
     if options.output:
         print(f"{read} images in {options.output}, {len(skipped)} skipped")
     return SOME_SKIPPED if skipped else 0
@@ -321,11 +325,12 @@ def _costs(options: argparse.Namespace) -> None:
 
 def _paper(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.paper import evidence, index, readme
+    from skinlesion.paper import crate, evidence, index, readme
 
     folder = files.ROOT / "reports"
     readme.write(files.ROOT / "README.md", folder)
     index.write(folder)
+    crate.write(folder)
     evidence.write_sums(folder)
 
 

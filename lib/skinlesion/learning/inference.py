@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import ImageOps
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
@@ -20,7 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 from skinlesion import files
-from skinlesion.data import archives, images, splits
+from skinlesion.data import archives, hashes, images, splits
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
 from skinlesion.learning import augmentation, batches, engine, kernels, models
@@ -32,6 +33,9 @@ FACTS = "skinlesion"
 
 TOGETHER = 16
 """Images that go through the network at once."""
+
+TRAINED_ON = "trained_on.bin"
+"""Beside a network: the hashes of the images it was trained on, :mod:`skinlesion.data.hashes`, in the split's order."""
 
 
 class InferenceError(StudyError):
@@ -72,13 +76,22 @@ def save(model: nn.Module, path: Path, parameters: Parameters) -> None:
         save_model(model, str(temporary), metadata={FACTS: json.dumps(facts)})
 
 
+class Metrics(BaseModel):
+    """What is needed of the ``metrics.json`` beside a network."""
+
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+
+
 def load(path: Path) -> tuple[nn.Module, dict]:
     """Return a network in evaluation mode, and the facts :func:`save` wrote beside its weights.
+
+    The facts have two more where the run's files lie beside it, else None: temperature (notebook 04 fits it), and
+    trained_on, uint8 of shape (N, 13), from :data:`TRAINED_ON`.
 
     Raises
     ------
     InferenceError
-        If the file is not there, is damaged, or holds no network of this library.
+        If the file is not there, is damaged, or holds no network of this library; if a file beside it is damaged.
     """
     if not os.path.lexists(path):
         raise InferenceError(
@@ -95,7 +108,21 @@ def load(path: Path) -> tuple[nn.Module, dict]:
         models.require_finite(model.state_dict())
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InferenceError(f"{path.name} is damaged or no network of this library ({_reason(error)})") from error
-    return model.eval(), facts.model_dump()
+    return model.eval(), facts.model_dump() | _beside(path.parent)
+
+
+def _beside(folder: Path) -> dict[str, Any]:
+    metrics, trained_on = folder / "metrics.json", folder / TRAINED_ON
+    found: dict[str, Any] = {"temperature": None, "trained_on": None}
+    try:
+        if metrics.is_file():
+            found["temperature"] = Metrics.model_validate_json(metrics.read_bytes()).temperature
+        if trained_on.is_file():
+            found["trained_on"] = np.fromfile(trained_on, np.uint8).reshape(-1, hashes.LENGTH)
+    except ValueError as error:
+        where = files.shown(metrics if found["temperature"] is None and metrics.is_file() else trained_on)
+        raise InferenceError(f"{where} is damaged ({_reason(error)}): put it back, or take it away") from error
+    return found
 
 
 def _reason(error: Exception) -> str:
@@ -187,8 +214,10 @@ def predict(
     Yields
     ------
     tuple
-        A table with path (as given), image (the file's name without its suffix), predicted, and the probabilities
-        ``p_akiec`` … ``p_vasc``; and the files of the batch that cannot be read, with the reason.
+        A table with path (as given), image (the file's name without its suffix), predicted, trained_on (whether it
+        looks like an image that the network was trained on: yes, no or unknown), and the probabilities ``p_akiec`` …
+        ``p_vasc``, calibrated where the facts have a temperature; and the files of the batch that cannot be read, with
+        the reason.
     """
     scorer = kernels.fold(model)
     parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
@@ -210,20 +239,47 @@ def predict(
 @torch.inference_mode()
 def _predict(scorer: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]]:
     pixels: dict[Path, np.ndarray] = {}
+    seen: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
     for path in paths:
         try:
             content = archives.read_bounded(path, most=images.MOST_BYTES)
-            pixels[path] = images.decode_any(content, size=facts["image_size"], resize=facts["resize"])
+            looked = images.decode_any(content, size=facts["image_size"], resize=facts["resize"])
+            seen[path], pixels[path] = _seen(content, facts), looked
         except (archives.DatasetError, OSError) as error:
             unreadable[path] = str(error)
     probabilities = np.empty((0, len(DX)))
     if pixels:
         batch = torch.from_numpy(np.stack(list(pixels.values())))
         scores = scorer(augmentation.normalise(augmentation.to_float(batch)))
-        probabilities = torch.softmax(scores.double(), dim=1).numpy()
+        probabilities = torch.softmax(scores.double() / (facts.get("temperature") or 1), dim=1).numpy()
     table = pd.DataFrame(probabilities, columns=COLUMNS)
     table.insert(0, "path", pd.Series([str(path) for path in pixels], dtype=object))
     table.insert(1, "image", pd.Series([path.stem for path in pixels], dtype=object))
     table.insert(2, "predicted", np.array(DX)[probabilities.argmax(1)])
+    table.insert(3, "trained_on", pd.Series(list(seen.values()), dtype=object))
     return table, unreadable
+
+
+def caveats(facts: dict) -> list[str]:
+    """Return what is to be said with the predictions of a network, from :func:`load`, a sentence each."""
+    temperature, trained_on = facts["temperature"], facts["trained_on"]
+    return [
+        "research only, not for diagnosis",
+        "probabilities are not calibrated: no metrics.json lies beside the network"
+        if temperature is None
+        else f"probabilities are calibrated: temperature {temperature:.2f}, from metrics.json",
+        f"which pictures it was trained on is not known: no {TRAINED_ON} lies beside the network"
+        if trained_on is None
+        else f"the {len(trained_on):,} images it was trained on are known again if scaled or compressed anew, not if "
+        "turned or cropped; another photograph of the same lesion is not",
+    ]
+
+
+def _seen(content: bytes, facts: dict) -> str:
+    if facts.get("trained_on") is None:
+        return "unknown"
+    image = images.open_image(content, at_least=2 * hashes.SIDE, formats=images.FORMATS)
+    if facts["resize"] == "center_crop":
+        image = ImageOps.fit(image, (min(image.size),) * 2)
+    return "yes" if hashes.known(image, facts["trained_on"]) else "no"

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from skinlesion import files, runs
-from skinlesion.data import dataset, images, mistakes, splits
+from skinlesion.data import dataset, hashes, images, mistakes, splits
 from skinlesion.learning import augmentation, inference, models, training
 from skinlesion.parameters import Parameters
 from skinlesion.scoring import predictions
@@ -107,7 +107,9 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
 
 
 def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
-    """Write ``history.csv``, ``model.safetensors``, ``epochs.npz``, ``manifest.json`` and, last, ``predictions.csv``.
+    """Write what the run leaves: ``predictions.csv`` is the last file written.
+
+    Before it, ``history.csv``, ``model.safetensors``, ``trained_on.bin``, ``epochs.npz`` and ``manifest.json``.
 
     Where the study asks for ``readings``, or takes several ``views``, also ``readings.csv``.
 
@@ -117,6 +119,7 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
     table = _said(inputs, trained, views=run.parameters.views)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
+    note_trained_on(run, inputs)
     with files.atomic(run.folder / "epochs.npz") as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, probabilities=trained.watched)
     manifest = runs.manifest(
@@ -161,3 +164,9 @@ def _readings(
         found["train"] = _said(inputs, trained, parts=("train",))
         found["test_selected"] = chosen[chosen.part.isin(("test", splits.VAULT))]
     return {name: each.round(dict.fromkeys(predictions.COLUMNS, DIGITS)) for name, each in found.items()}
+
+
+def note_trained_on(run: runs.Run, inputs: Inputs) -> None:
+    """Write the hashes of the training images, so that ``predict`` knows them again."""
+    rows = inputs.rows("train")
+    files.write_bytes(run.folder / inference.TRAINED_ON, hashes.of_each(inputs.store[row] for row in rows).tobytes())

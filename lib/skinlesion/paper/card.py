@@ -70,8 +70,9 @@ Trained in {manifest["training_seconds"] / 60:.0f} minutes on {left.hardware}, i
 
     PYTHONPATH=lib python -m skinlesion predict {files.shown(run)}/model.safetensors PHOTOGRAPH.jpg
 
-gives seven probabilities a JPEG. `model.safetensors` holds the weights, and in its metadata what is needed to feed
-them.
+gives seven probabilities a picture, calibrated by the temperature of `metrics.json` (below), and says which pictures
+look like those that it was trained on (`trained_on.bin` has a hash of each). `model.safetensors` holds the weights, and
+in its metadata what is needed to feed them.
 
 ## Data and licence
 
@@ -104,8 +105,9 @@ Groups with too few images have a dash.
   cameras and skins were not seen. The study `quick_sources` measures what an unseen source does to a network of reduced
   size.
 - It knows seven diagnoses and must name one of them for any picture, a picture of something else included.
-- Confidence is not calibrated: the expected calibration error is {error["before"]:.3f}; temperature
-  {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}.
+- Confidence is not calibrated as it comes out of the network: the expected calibration error is
+  {error["before"]:.3f}; temperature {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}, and `predict` uses
+  it. Probabilities in `predictions.csv.gz` are as they came out.
 - Its epoch was selected by {chosen["selection"]}, in which the rare diagnoses hardly count.
 """
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image, ImageOps
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from tqdm import tqdm
 
 from skinlesion.data.dataset import DX
-from skinlesion.learning import augmentation
+from skinlesion.learning import augmentation, batches, engine, inference
 from skinlesion.scoring.evaluation import Bootstrap, interval
 
 BATCH = 16
@@ -45,6 +49,40 @@ def maps(model: nn.Module, pixels: np.ndarray, classes: np.ndarray) -> np.ndarra
             targets = [ClassifierOutputTarget(int(k)) for k in classes[part]]
             found.append(cam(input_tensor=augmentation.normalise(batch), targets=targets))
     return np.concatenate(found).astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path) -> tuple[nn.Module, dict]:
+    return inference.load(path)
+
+
+def look(network: Path, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return what a network sees of one image of the data, where it looks, and the diagnosis that it names.
+
+    Parameters
+    ----------
+    network
+        ``model.safetensors`` of a run.
+    picture
+        uint8 of shape (height, width, 3), as it lies in the archive.
+
+    Returns
+    -------
+    tuple
+        uint8 of shape (H, W, 3); float32 of shape (H, W), Grad-CAM of the diagnosis named; this diagnosis.
+
+    Raises
+    ------
+    skinlesion.learning.inference.InferenceError
+        If the network is not there or cannot be used.
+    """
+    model, facts = _network(network)
+    size, image = (facts["image_size"],) * 2, Image.fromarray(picture)
+    square = ImageOps.fit if facts["resize"] == "center_crop" else Image.Image.resize
+    seen = np.array(square(image, size, Image.Resampling.BILINEAR))
+    source = batches.open_source(seen[None], next(model.parameters()).device)
+    named = engine.logits(model, source, np.array([0])).argmax(1).numpy()
+    return seen, maps(model, seen[None], named)[0], DX[named[0]]
 
 
 def inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -68,13 +68,13 @@ class Picture:
         return {"image/png": png, "text/plain": self.alt}, {"image/png": {"alt": self.alt, "width": width}}
 
 
-def gallery(images: np.ndarray, titles: Sequence[str], *, columns: int, alt: str) -> Picture:
+def gallery(images: np.ndarray | Sequence[np.ndarray], titles: Sequence[str], *, columns: int, alt: str) -> Picture:
     """Draw images in a grid.
 
     Parameters
     ----------
     images
-        uint8 of shape (n, H, W, 3), or float in [0, 1].
+        uint8 of shape (n, H, W, 3), or float in [0, 1]; or a list of such of (H, W, 3).
     titles
         One line each.
     """

@@ -178,7 +178,9 @@ def doubt(table: pd.DataFrame, *, column: str) -> Picture:
     return Picture(figure, f"Share of images with a label in doubt, by {heading(column)}.")
 
 
-def overlays(pixels: np.ndarray, maps: np.ndarray, masks: np.ndarray, titles: Sequence[str], *, alt: str) -> Picture:
+def overlays(
+    pixels: np.ndarray, maps: np.ndarray, masks: np.ndarray, titles: Sequence[str], *, alt: str, columns: int = 5
+) -> Picture:
     """Draw images with their saliency as contours and the outline of the lesion.
 
     Parameters
@@ -186,7 +188,6 @@ def overlays(pixels: np.ndarray, maps: np.ndarray, masks: np.ndarray, titles: Se
     pixels, maps, masks
         Of shapes (n, H, W, 3), (n, H, W) and (n, H, W).
     """
-    columns = 5
     rows = -(-len(pixels) // columns)
     figure, axes = blank(9, rows * (9 / columns + 0.3), rows=rows, columns=columns)
     for axis in axes:
