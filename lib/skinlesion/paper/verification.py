@@ -8,7 +8,7 @@ hand. What needs images is held by the hash of its file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from skinlesion import files, parameters, runs
 from skinlesion.paper import card, claims, collection, evidence
 from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
+from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
 from skinlesion.runs import Files
 from skinlesion.scoring import summary
@@ -78,9 +79,11 @@ def verify(folder: Path, *, readme: Path, metadata: pd.DataFrame | None = None) 
     """
     yield _hashes(folder)
     published = [run for run in runs.find(folder).values() if run.finished]
+    draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
     with ThreadPoolExecutor(THREADS) as pool:
+        made = pool.submit(collection.make, folder, draws=draws)
         yield from chain.from_iterable(pool.map(partial(_run, metadata=metadata), published))
-    yield from _tables(folder)
+        yield from _tables(folder, made.result())
     yield _readme(readme, folder)
 
 
@@ -184,9 +187,7 @@ def _numbers(value: Any) -> int:
     return int(_is_number(value))
 
 
-def _tables(folder: Path) -> Iterator[Check]:
-    draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
-    made = collection.make(folder, draws=draws)
+def _tables(folder: Path, made: Mapping[str, PaperTable]) -> Iterator[Check]:
     page = folder / paper.FOLDER / PAGE
     printed = _printed(page)
     for table in made.values():

@@ -19,7 +19,7 @@ from sklearn import metrics
 from skinlesion.data.dataset import BENIGN, DX, MALIGNANT
 from skinlesion.scoring import calibration
 
-BLOCK = 250
+BLOCK = 500
 """Draws that are scored at a time."""
 
 
@@ -189,8 +189,10 @@ def _drawn(groups: int, draws: int, seed: int) -> np.ndarray:
     """Return the counts of :meth:`Bootstrap.draw`, each group's draws side by side in memory; they are shared."""
     rng = np.random.default_rng(seed)
     counts = np.empty((groups, draws), np.uint8)  # that one is drawn 256 times has a chance of 1e-500
-    for draw in range(draws):
-        counts[:, draw] = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+    for start in range(0, draws, BLOCK):
+        some = rng.integers(0, groups, (min(BLOCK, draws - start), groups))
+        some += groups * np.arange(len(some))[:, None]  # so that one call counts all
+        counts[:, start : start + BLOCK] = np.bincount(some.ravel(), minlength=some.size).reshape(some.shape).T
     counts.flags.writeable = False
     return counts.T
 
