@@ -121,6 +121,8 @@ def _metrics(run: Files) -> tuple[list[str], str]:
     if compared:
         other = Files(run.folder.parents[1] / compared["with"] / run.folder.name)
         given["other"] = (compared["with"], other.read_csv("predictions.csv"))
+    if run.find("baselines.csv"):
+        given["baselines"] = run.read_csv("baselines.csv")
     found = summary.metrics(run.read_csv("predictions.csv"), run.read_csv("split.csv"), **given)
     faults = list(differences(stated, files.plain(found)))
     page = run.find("04_evaluation.html")
