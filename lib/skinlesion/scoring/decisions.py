@@ -302,9 +302,11 @@ def answer(
             found = at_threshold(*scored, threshold, bootstrap)
             rows[f"{level:.0%} {score} on calibration"] = {"threshold": threshold, **_in_a_row(found)}
     elsewhere = {}
-    for share in PREVALENCES:
-        found = at_threshold(*scored, rows[RULE]["threshold"], bootstrap, prevalence=share)
-        elsewhere[f"{share:.0%}"] = _in_a_row(found.loc[["positive_predictive_value", "negative_predictive_value"]])
+    for prevalence in PREVALENCES:
+        found = at_threshold(*scored, rows[RULE]["threshold"], bootstrap, prevalence=prevalence)
+        elsewhere[f"{prevalence:.0%}"] = _in_a_row(
+            found.loc[["positive_predictive_value", "negative_predictive_value"]]
+        )
     return {
         "points": operating_points(*scored, bootstrap),
         "chosen": pd.DataFrame.from_dict(rows, orient="index"),

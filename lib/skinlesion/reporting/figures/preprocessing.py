@@ -58,7 +58,8 @@ def flow(counts: Mapping[str, Any], *, split: str) -> Picture:
     axis = axes[0]
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.axis("off")
-    boxed = {"ha": "center", "va": "center", "fontsize": 10, "color": INK, "linespacing": 1.4}
+    text: dict[str, Any] = {"ha": "center", "fontsize": 10, "color": INK, "linespacing": 1.4}
+    frame = {"boxstyle": "square,pad=0.5", "facecolor": "white", "edgecolor": INK}
     parts = counts["parts"]
     unused = parts[UNUSED]["images"] if UNUSED in parts else "none"
     steps = [
@@ -68,10 +69,8 @@ def flow(counts: Mapping[str, Any], *, split: str) -> Picture:
     ]
     heights = np.linspace(0.93, 0.53, len(steps))
     for height, words in zip(heights, steps, strict=True):
-        axis.text(
-            0.5, height, words, bbox={"boxstyle": "square,pad=0.5", "facecolor": "white", "edgecolor": INK}, **boxed
-        )
-    arrow = {"arrowprops": {"arrowstyle": "->", "color": MUTED}, "xycoords": "data", "text": ""}
+        axis.text(0.5, height, words, va="center", bbox=frame, **text)
+    arrow: dict[str, Any] = {"arrowprops": {"arrowstyle": "->", "color": MUTED}, "xycoords": "data", "text": ""}
     for above, below in pairwise(heights):
         axis.annotate(xy=(0.5, below + 0.06), xytext=(0.5, above - 0.06), **arrow)
     for (part, found), place in zip(parts.items(), (np.arange(len(parts)) + 0.5) / len(parts), strict=True):
@@ -81,14 +80,14 @@ def flow(counts: Mapping[str, Any], *, split: str) -> Picture:
             words += f"\n{found['with_sibling']:,} with a sibling in train"
         axis.annotate(xy=(place, 0.35), xytext=(0.5, heights[-1] - 0.06), **arrow)
         axis.text(place, 0.31, part, color=colour, ha="center", va="top", fontsize=11, fontweight="bold")
-        axis.text(place, 0.22, words, va="top", **{key: boxed[key] for key in boxed if key != "va"})
+        axis.text(place, 0.22, words, va="top", **text)
     said = ", ".join(
         f"{found['images']:,} images of {found['lesion_groups']:,} in {part}" for part, found in parts.items()
     )
     return Picture(
         figure,
-        f"Flow diagram: {counts['images']:,} images of {counts['lesion_ids']:,} lesion ids, {counts['lesion_groups']:,} "
-        f"lesion groups after merging; {said}.",
+        f"Flow diagram: {counts['images']:,} images of {counts['lesion_ids']:,} lesion ids, "
+        f"{counts['lesion_groups']:,} lesion groups after merging; {said}.",
     )
 
 
