@@ -1,4 +1,6 @@
+import gzip
 import json
+import lzma
 
 import pytest
 from conftest import publish
@@ -73,7 +75,13 @@ def test_what_is_published_is_read_where_a_run_has_nothing_of_its_own_and_never_
     elsewhere.write_json("metrics.json", {})
     assert elsewhere.read_json("metrics.json") == {}
     assert {path: path.read_bytes() for path in written} == before
+    packed = runs.PUBLISHED / "demo/seed-0/split.csv.xz"
+    old = packed.with_suffix(".gz")
+    old.write_bytes(gzip.compress(lzma.decompress(packed.read_bytes())))
+    packed.unlink()
+    assert elsewhere.read_csv("split.csv").equals(house.read_csv("split.csv"))
     runs.publish(house)
+    assert not old.exists()
     assert {path: path.read_bytes() for path in written} == before  # to the byte
 
 
