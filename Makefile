@@ -104,7 +104,8 @@ $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_train
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call figures,evaluation) $(call rooms,scoring)
+    $(OUT)/seed-%/predictions.csv $(call figures,evaluation) $(call rooms,scoring) \
+    lib/skinlesion/probing/baselines.py lib/skinlesion/probing/features.py
 	$(page)
 
 $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \
@@ -133,7 +134,7 @@ publish: $(ENVIRONMENT) ## Put a finished run (STUDY, SEED) among the published 
 	@$(RUN) publish --study "$$STUDY" --seed $(SEED) $(SET) $(addprefix --with ,$(WITH))
 
 # The paper's tables are of every run that is published.
-EVIDENCE := $(filter-out reports/local/%,$(wildcard reports/*/seed-*/*.gz reports/*/seed-*/m*.json))
+EVIDENCE := $(filter-out reports/local/%,$(wildcard reports/*/seed-*/*.[gx]z reports/*/seed-*/m*.json))
 PAPER := reports/tables/06_paper_tables.html reports/tables/07_road.html
 RELEASED := reports/paper_lesion/seed-0
 

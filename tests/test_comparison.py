@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import random_predictions
 
 from skinlesion.scoring import comparison, evaluation, predictions
 from skinlesion.scoring.comparison import ComparisonError
+from skinlesion.scoring.lesions import scored as lesions_scored
 
 
 @pytest.fixture
@@ -19,6 +21,33 @@ def test_rows_are_brought_into_one_order(pair):
     first, second = pair
     assert (first.image_id == second.image_id).all()
     assert (first.part == "test").all()
+
+
+def told(table, name, probabilities):
+    rows = table[table.part == "test"][["image_id"]].assign(baseline=name)
+    rows[predictions.COLUMNS] = probabilities
+    return rows
+
+
+def test_a_baseline_is_scored_on_the_same_images_and_draws(pair):
+    network = random_predictions(120)
+    labels, probabilities, lesions = predictions.part(network, "test")
+    others = [
+        told(network, "itself", probabilities),
+        told(network, "constant", np.full(probabilities.shape, 1 / 7)).sample(frac=1, random_state=0),
+    ]
+    found = comparison.against(network, pd.concat(others), draws=60, seed=3)
+    assert list(found) == ["itself", "constant"]
+    stated = lesions_scored(labels, probabilities, lesions, draws=60, seed=3)["headline"].loc[found["itself"].index]
+    assert np.allclose(found["itself"][["value", "low", "high"]], stated)
+    assert (found["itself"][["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
+    constant = found["constant"]
+    assert constant.value["macro_auc"] == 0.5
+    assert constant.value["accuracy"] == (labels == 0).mean()
+    assert np.allclose(constant.difference, stated.value - constant.value)
+    assert (constant.difference_low <= constant.difference_high).all()
+    with pytest.raises(ComparisonError, match="lacks a test image"):
+        comparison.against(network, others[0][1:], draws=10, seed=0)
 
 
 def test_the_difference_is_that_of_the_headlines_and_nothing_between_a_run_and_itself(pair):

@@ -84,6 +84,7 @@ def draw(name, opened, tiny):
         "ages": lambda: figures.ages(metadata),
         "association": lambda: figures.association(dataset.associations(metadata)),
         "parts": lambda: figures.parts(splits.counts(split, metadata)),
+        "flow": lambda: figures.flow(splits.flow(split, pairs=2), split="by lesion"),
         "similarities": lambda: figures.similarities(PAIRS, PAIRS[1:]),
         "leakage": lambda: figures.leakage(leaks, other=leaks, labels=("a", "b")),
         "curves": lambda: figures.curves(HISTORY, selected=2),

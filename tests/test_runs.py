@@ -1,4 +1,6 @@
+import gzip
 import json
+import lzma
 
 import pytest
 from conftest import publish
@@ -62,9 +64,9 @@ def test_what_is_published_is_read_where_a_run_has_nothing_of_its_own_and_never_
     written = runs.publish(house)
     assert {path.name for path in written} == {
         "manifest.json",
-        "split.csv.gz",
+        "split.csv.xz",
         "history.csv",
-        "predictions.csv.gz",
+        "predictions.csv.xz",
         "metrics.json",
     }
     elsewhere = runs.Run(tiny.model_copy(update={"output": str(tmp_path / "empty")}))
@@ -73,7 +75,13 @@ def test_what_is_published_is_read_where_a_run_has_nothing_of_its_own_and_never_
     elsewhere.write_json("metrics.json", {})
     assert elsewhere.read_json("metrics.json") == {}
     assert {path: path.read_bytes() for path in written} == before
+    packed = runs.PUBLISHED / "demo/seed-0/split.csv.xz"
+    old = packed.with_suffix(".gz")
+    old.write_bytes(gzip.compress(lzma.decompress(packed.read_bytes())))
+    packed.unlink()
+    assert elsewhere.read_csv("split.csv").equals(house.read_csv("split.csv"))
     runs.publish(house)
+    assert not old.exists()
     assert {path: path.read_bytes() for path in written} == before  # to the byte
 
 
@@ -98,4 +106,4 @@ def test_only_a_finished_run_of_committed_code_on_real_data_is_published(house):
     (house.folder / "history.csv").unlink()
     with pytest.raises(RunError, match="is not finished"):
         runs.publish(house)
-    assert not (runs.PUBLISHED / "demo/seed-0/history.csv.gz").exists()
+    assert not (runs.PUBLISHED / "demo/seed-0/history.csv.xz").exists()

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -6,6 +7,7 @@ from scipy.stats import hypergeom
 
 from skinlesion import parameters
 from skinlesion.data import splits
+from skinlesion.reporting import tables
 
 
 def study(by, seed=0, train=0.6, aside=0.2, **more):
@@ -159,6 +161,36 @@ def test_counts_add_up(metadata):
     counts = splits.counts(split, metadata)
     assert counts.loc["all", "images"].sum() == len(metadata)
     assert counts.loc["all", "lesions"].sum() == metadata.lesion_id.nunique()
+
+
+def test_the_way_into_the_parts_loses_no_image_and_counts_what_is_left_out(metadata):
+    drawn = splits.draw(metadata, study("image"))
+    flow = splits.flow(drawn, pairs=3)
+    assert (flow["images"], flow["pairs"]) == (len(metadata), 3)
+    assert flow["lesion_ids"] == flow["lesion_groups"] == 280
+    assert sum(part["images"] for part in flow["parts"].values()) == len(metadata)
+    assert flow["parts"]["test"]["with_sibling"] == splits.leakage(drawn, metadata).with_sibling["all"] > 0
+    assert splits.UNUSED not in flow["parts"]
+    crossed = splits.flow(splits.draw(metadata, study("lesion", crossover="a")), pairs=0)
+    assert crossed["parts"][splits.UNUSED]["images"] > 0
+    assert sum(part["images"] for part in crossed["parts"].values()) == len(metadata)
+
+
+def test_characteristics_of_a_part_are_of_its_images(metadata):
+    known = metadata.assign(sex=np.resize(["male", "female", "unknown"], len(metadata)), dx_type="histo")
+    known = known.assign(localization="back", age=np.resize([20.0, 40.0, 60.0, np.nan], len(metadata)))
+    drawn = splits.draw(known, study("lesion"))
+    found = splits.characteristics(drawn, known)
+    assert list(found) == [*splits.PARTS, "all"]
+    test = known[(drawn.part == "test").to_numpy()]
+    assert found.loc[("all", "images"), "test"] == len(test)
+    assert found.loc[("age", "median"), "test"] == test.age.median()
+    assert found.loc[("age", "unknown"), "test"] == test.age.isna().sum()
+    for column in ("sex", "localization", "dx_type", "dataset", "dx"):
+        assert found.loc[column]["test"].sum() == len(test), column
+        assert (found.loc[column][list(splits.PARTS)].sum(axis=1) == found.loc[column]["all"]).all()
+    males = (test.sex == "male").sum()
+    assert tables.characteristics(found).loc["sex: male", "test"] == f"{males:,} ({males / len(test):.1%})"
 
 
 def test_too_few_of_a_class_is_named(metadata):

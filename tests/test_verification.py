@@ -42,6 +42,13 @@ def page(tmp_path_factory):
         publish(folder, study, 0, hit=hit)
     run = folder / WITH_ERRORS / "seed-0"
     table = pd.read_csv(run / "predictions.csv")
+    told = table[table.part == "test"][["image_id", *predictions.COLUMNS]].assign(baseline="metadata alone")
+    told[predictions.COLUMNS] = told[predictions.COLUMNS].to_numpy()[::-1]
+    files.write_csv(run / "baselines.csv", told)
+    metrics = summary.metrics(
+        table, pd.read_csv(run / "split.csv"), draws=20, seed=0, baselines=pd.read_csv(run / "baselines.csv")
+    )
+    files.write_json(run / "metrics.json", metrics)
     sizes = size_rows(table)
     errors = summary.errors(table, metadata_of(table), draws=20, seed=0, sizes=sizes)
     files.write_json(run / "errors.json", errors | {"saliency_on_lesion": [{"value": 0.5}]})
@@ -86,6 +93,17 @@ def test_one_changed_probability_fails_even_with_a_new_hash(published):
     faults = failed(published)
     assert "files" not in faults
     assert any("loss" in fault for fault in faults["paper/seed-0/metrics.json"])
+
+
+def test_baselines_are_scored_again_from_what_they_said(published):
+    folder, _ = published
+    path = folder / WITH_ERRORS / "seed-0" / "baselines.csv"
+    told = pd.read_csv(path)
+    told["p_nv"] *= 1.001
+    files.write_csv(path, told)
+    evidence.write_sums(folder)
+    [fault] = {fault.partition(" › ")[0] for fault in failed(published)[f"{WITH_ERRORS}/seed-0/metrics.json"]}
+    assert fault == "baselines"
 
 
 @pytest.mark.parametrize(("name", "at"), [("claims.csv", "tables/claims"), ("per_class.md", "tables/per_class")])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import gzip
 import importlib.metadata
 import json
+import lzma
 import os
 import platform
 import re
@@ -55,6 +55,7 @@ WRITERS = {
     "predictions.csv": "notebook 03",
     "manifest.json": "notebook 03",
     "readings.csv": "notebook 03",
+    "baselines.csv": "notebook 04",
     "metrics.json": "notebook 04",
     "epochs.csv": "notebook 04",
     "isic.csv": "notebook 04",
@@ -71,13 +72,13 @@ class RunError(StudyError):
 
 @dataclass(frozen=True)
 class Files:
-    """What a run left in a folder; a table may be compressed (``split.csv.gz``)."""
+    """What a run left in a folder; a table may be compressed (``split.csv.xz``, or ``.gz`` as before)."""
 
     folder: Path
 
     def find(self, name: str) -> Path | None:
         """Return the path of a file, or None where it is not there."""
-        found = [self.folder / each for each in (name, f"{name}.gz") if (self.folder / each).is_file()]
+        found = [self.folder / each for each in (name, f"{name}.xz", f"{name}.gz") if (self.folder / each).is_file()]
         return found[0] if found else None
 
     def require(self, name: str) -> Path:
@@ -236,13 +237,17 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
     written = []
     for path in [*left, *pages, *named]:
         target = PUBLISHED / run.folder.parent.name / run.folder.name / path.name
-        if packed := path.name in ("split.csv", "predictions.csv", "readings.csv", "official.csv"):
-            target = target.with_name(f"{path.name}.gz")
         content = path.read_bytes()
-        files.write_bytes(target, gzip.compress(content, mtime=0) if packed else content)
+        if path.name in PACKED:
+            target.with_name(f"{path.name}.gz").unlink(missing_ok=True)
+            target, content = target.with_name(f"{path.name}.xz"), lzma.compress(content, preset=lzma.PRESET_EXTREME)
+        files.write_bytes(target, content)
         written.append(target)
     return written
 
+
+PACKED = ("split.csv", "predictions.csv", "readings.csv", "baselines.csv", "official.csv")
+"""Tables that are published compressed."""
 
 WITH_PHOTOGRAPHS = ("01_eda", "02_preprocessing", "05_error_analysis")
 """The pages that show photographs where the study's ``galleries`` is true."""

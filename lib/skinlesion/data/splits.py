@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
@@ -185,6 +187,65 @@ def counts(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
 def _dx(split: pd.DataFrame, metadata: pd.DataFrame) -> np.ndarray:
     """Return the diagnosis of each row of a split."""
     return metadata.dx.to_numpy()[mistakes.rows(split, metadata)]
+
+
+def flow(split: pd.DataFrame, *, pairs: int) -> dict[str, Any]:
+    """Count images and lesions on their way from the table into the parts.
+
+    Parameters
+    ----------
+    pairs
+        Of images under different lesion ids that show one lesion.
+
+    Returns
+    -------
+    dict
+        images, lesion_ids, pairs, lesion_groups; parts: images (copies too) and lesion_groups of each, of the test
+        part with_sibling, images with another of their lesion group in training.
+    """
+    parts = split.groupby("part")
+    of = {
+        part: {"images": len(parts.get_group(part)), "lesion_groups": parts.get_group(part).lesion_group.nunique()}
+        for part in [*PARTS, VAULT, UNUSED]
+        if part in parts.groups
+    }
+    of["test"]["with_sibling"] = int(has_sibling(split).sum())
+    counts = {
+        "images": mistakes.original(split.image_id).nunique(),
+        "lesion_ids": split.lesion_id.nunique(),
+        "pairs": pairs,
+    }
+    return {**counts, "lesion_groups": split.lesion_group.nunique(), "parts": of}
+
+
+def characteristics(split: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
+    """Say who and what is in each part.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns: the parts, and all. Rows (column of the table, value): images of each value; ages in years by their
+        quartiles over images, and unknown, images without; images and lesion groups as (all, …).
+    """
+    known = metadata.drop(columns=["image_id", "lesion_id"]).iloc[mistakes.rows(split, metadata)]
+    joined = pd.concat([split, known.set_axis(split.index)], axis=1)
+    values = {column: list(joined[column].value_counts().index) for column in ("sex", "localization")}
+    values |= {column: sorted(set(joined[column])) for column in ("dx_type", "dataset")} | {"dx": list(DX)}
+    columns = {}
+    for part in [*(part for part in [*PARTS, VAULT, UNUSED] if (joined.part == part).any()), "all"]:
+        some = joined if part == "all" else joined[joined.part == part]
+        rows: dict[tuple[str, str], float] = {
+            ("all", "images"): len(some),
+            ("all", "lesion groups"): some.lesion_group.nunique(),
+            **{("age", name): some.age.quantile(share) for name, share in QUARTILES.items()},
+            ("age", "unknown"): int(some.age.isna().sum()),
+        }
+        rows |= {(column, each): int((some[column] == each).sum()) for column in values for each in values[column]}
+        columns[part] = pd.Series(rows, dtype=object)
+    return pd.DataFrame(columns)
+
+
+QUARTILES = {"lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75}
 
 
 def has_sibling(split: pd.DataFrame, *, part: str = "test", other: str = "train") -> pd.Series:

@@ -77,7 +77,8 @@ in its metadata what is needed to feed them.
 ## Data and licence
 
 {manifest["data"]["title"]} (P. Tschandl, C. Rosendahl, H. Kittler, Sci. Data 5, 180161 (2018)), licensed CC BY-NC 4.0;
-the weights are released under the same terms. No lesion is on both sides of the split (`split.csv.gz`).
+the weights are released under the same terms. No lesion is on both sides of the split
+(`{left.require("split.csv").name}`).
 
 ## How good it is
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from skinlesion import parameters, runs, studies
-from skinlesion.paper import claims, effects, evidence, ladder, road
+from skinlesion.paper import checklist, claims, effects, evidence, ladder, road
 from skinlesion.paper import tables as paper
 from skinlesion.paper.tables import PaperTable, over_seeds
 
@@ -49,6 +49,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         claims.per_class(main, draws=draws, between=said),
         claims.convergence(main),
         claims.assumptions(),
+        checklist.checklist(),
         claims.runs({**found, **vaults, **steps}),
     ]
     return {table.name: table for table in made}

@@ -48,7 +48,7 @@ class PaperTable:
     def show(self) -> Styler:
         """Return it for a notebook to show; words wrap, numbers do not."""
         styler = tables.show(self.shown, caption=self.caption, index=False)
-        if self.name in ("assumptions", "runs"):
+        if self.name in ("assumptions", "checklist", "runs"):
             return styler.set_properties(**{"text-align": "left", "white-space": "normal"})
         return styler
 

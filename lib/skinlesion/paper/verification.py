@@ -8,7 +8,7 @@ hand. What needs images is held by the hash of its file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from skinlesion import files, parameters, runs
 from skinlesion.paper import card, claims, collection, evidence
 from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
+from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
 from skinlesion.runs import Files
 from skinlesion.scoring import summary
@@ -78,9 +79,12 @@ def verify(folder: Path, *, readme: Path, metadata: pd.DataFrame | None = None) 
     """
     yield _hashes(folder)
     published = [run for run in runs.find(folder).values() if run.finished]
+    draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
     with ThreadPoolExecutor(THREADS) as pool:
+        made = pool.submit(collection.make, folder, draws=draws)
+        road = pool.submit(collection.make_road, folder, draws=draws)
         yield from chain.from_iterable(pool.map(partial(_run, metadata=metadata), published))
-    yield from _tables(folder)
+        yield from _tables(folder, made.result(), road.result())
     yield _readme(readme, folder)
 
 
@@ -118,6 +122,8 @@ def _metrics(run: Files) -> tuple[list[str], str]:
     if compared:
         other = Files(run.folder.parents[1] / compared["with"] / run.folder.name)
         given["other"] = (compared["with"], other.read_csv("predictions.csv"))
+    if run.find("baselines.csv"):
+        given["baselines"] = run.read_csv("baselines.csv")
     found = summary.metrics(run.read_csv("predictions.csv"), run.read_csv("split.csv"), **given)
     faults = list(differences(stated, files.plain(found)))
     page = run.find("04_evaluation.html")
@@ -184,12 +190,9 @@ def _numbers(value: Any) -> int:
     return int(_is_number(value))
 
 
-def _tables(folder: Path) -> Iterator[Check]:
-    draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
-    made = [(table, PAGE) for table in collection.make(folder, draws=draws).values()]
-    made.append((collection.make_road(folder, draws=draws), ROAD_PAGE))
+def _tables(folder: Path, made: Mapping[str, PaperTable], road: PaperTable) -> Iterator[Check]:
     printed = {page: _printed(folder / paper.FOLDER / page) for page in (PAGE, ROAD_PAGE)}
-    for table, page in made:
+    for table, page in [*((each, PAGE) for each in made.values()), (road, ROAD_PAGE)]:
         faults = []
         for name, text in table.texts().items():
             path = folder / paper.FOLDER / name

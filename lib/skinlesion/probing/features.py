@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import torch
 from sklearn.manifold import TSNE
 from torch import nn
 
-from skinlesion.learning import batches, engine
+from skinlesion import files
+from skinlesion.data import dataset, images
+from skinlesion.data.dataset import DX
+from skinlesion.learning import batches, engine, models
+from skinlesion.runs import Run
 
 
 def penultimate(model: nn.Module, store: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -20,6 +27,36 @@ def penultimate(model: nn.Module, store: np.ndarray, rows: np.ndarray) -> np.nda
     finally:
         handle.remove()
     return torch.cat(seen).numpy()
+
+
+def of_starting_weights(run: Run) -> np.ndarray:
+    """Return what the network that a run starts from makes of every image of the data, computed once for all runs.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of shape (N, features), rows as in the metadata table.
+
+    Raises
+    ------
+    skinlesion.data.archives.DatasetError, skinlesion.learning.models.WeightsError
+        If images or weights cannot be used.
+    """
+    chosen = run.parameters
+    data = dataset.open_dataset(chosen)
+    # A head of its own would make a file a seed; random weights are another network for each.
+    seed = chosen.seed if chosen.weights == "none" else 0
+    model = models.build(chosen.backbone, weights=chosen.weights, classes=len(DX), seed=seed)
+    parts = [state.numpy().tobytes() for state in model.state_dict().values()]
+    network = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+    name = f"{data.key[:16]}-{chosen.image_size}-{chosen.resize}-{images.DECODER}-features-{network}.npy"
+
+    def make(path: Path) -> None:
+        store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
+        with path.open("wb") as opened:
+            np.save(opened, penultimate(model, store, np.arange(len(store))))
+
+    return files.kept(run.cache / name, make=make, load=lambda path, length: np.load(path), again="computed")
 
 
 def on_a_plane(features: np.ndarray, *, seed: int) -> np.ndarray:

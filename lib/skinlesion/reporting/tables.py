@@ -145,6 +145,43 @@ def estimands(scored: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     ).T
 
 
+def baselines(found: Mapping[str, pd.DataFrame], network: pd.DataFrame) -> pd.DataFrame:
+    """Return scores of baselines, of the network, and what it has more than each, as text, one column a score.
+
+    Parameters
+    ----------
+    found
+        From :func:`skinlesion.scoring.comparison.against`.
+    network
+        Its headline scores.
+    """
+    rows = {name: with_interval(table) for name, table in found.items()}
+    first = next(iter(found.values()))
+    rows["network"] = with_interval(network.loc[first.index])
+    for name, table in found.items():
+        rows[f"network − {name}"] = with_interval(table[["difference", "difference_low", "difference_high"]])
+    return pd.DataFrame(rows).T
+
+
+def characteristics(found: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`skinlesion.data.splits.characteristics` as text: images of a value with their share of the part."""
+    images = found.loc[("all", "images")]
+
+    def said(column: str, value: str, part: str) -> str:
+        number = found.loc[(column, value), part]
+        if column == "all":
+            return f"{number:,}"
+        if column == "age" and value != "unknown":
+            return "–" if pd.isna(number) else f"{number:.0f}"
+        return f"{number:,} ({number / images[part]:.1%})"
+
+    rows = {
+        value if column == "all" else f"{words(column)}: {value}": [said(column, value, part) for part in found]
+        for column, value in found.index
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(found))
+
+
 def heading(name: str) -> str:
     """Return how a table names a score or a column."""
     score = evaluation.BY_NAME.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -56,6 +57,58 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, *, draws: int, seed: int) 
     table["difference"] = table.second - table["first"]
     table[["low", "high"]] = [evaluation.interval(drawn[1][name] - drawn[0][name]) for name in table.index]
     return table
+
+
+def against(table: pd.DataFrame, others: pd.DataFrame, *, draws: int, seed: int) -> dict[str, pd.DataFrame]:
+    """Score baselines on a network's test part, and what the network has more than each, drawing the same lesions.
+
+    Parameters
+    ----------
+    table
+        Predictions of the network.
+    others
+        Rows of baseline, image_id and the seven probabilities.
+
+    Returns
+    -------
+    dict of pandas.DataFrame
+        By baseline: one row a score; columns value, low, high, difference (network minus baseline), difference_low,
+        difference_high; 95% percentile intervals.
+
+    Raises
+    ------
+    ComparisonError
+        If a baseline says nothing of a test image.
+    """
+    labels, probabilities, lesions = predictions.part(table, "test")
+    bootstrap = Bootstrap.draw(lesions, draws=draws, seed=seed)
+    images = table.image_id[table.part == "test"]
+    told: dict[str, np.ndarray] = {}
+    for name, rows in others.groupby("baseline", sort=False):
+        told[name] = rows.set_index("image_id")[predictions.COLUMNS].reindex(images).to_numpy()
+        if np.isnan(told[name]).any():
+            raise ComparisonError(f"baseline `{name}` lacks a test image: run notebook 04 again")
+    value, drawn = (
+        {name: score(each) for name, each in ({"": probabilities} | told).items()}
+        for score in (
+            lambda each: evaluation.measured(labels, each, where="paper"),
+            lambda each: evaluation.values(labels, each, bootstrap, where="paper"),
+        )
+    )
+    columns = ["value", "low", "high", "difference", "difference_low", "difference_high"]
+    found = {}
+    for name in told:
+        rows = {
+            score: (
+                value[name][score],
+                *evaluation.interval(drawn[name][score]),
+                value[""][score] - value[name][score],
+                *evaluation.interval(drawn[""][score] - drawn[name][score]),
+            )
+            for score in value[name]
+        }
+        found[name] = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
+    return found
 
 
 def mcnemar(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:

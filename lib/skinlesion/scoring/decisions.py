@@ -9,7 +9,7 @@ import pandas as pd
 
 from skinlesion.data.dataset import DX, MALIGNANT
 from skinlesion.errors import StudyError
-from skinlesion.scoring.evaluation import Bootstrap, interval
+from skinlesion.scoring.evaluation import Bootstrap, interval, share
 
 QUESTIONS: dict[str, tuple[str, ...]] = {"melanoma": ("mel",), "malignant": MALIGNANT}
 """Yes-or-no questions and the diagnoses that are a yes."""
@@ -46,31 +46,34 @@ def question(labels: np.ndarray, probabilities: np.ndarray, yes: Sequence[str]) 
 
 
 def rates(
-    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None
+    truth: np.ndarray, score: np.ndarray, drawn: tuple[Bootstrap, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return what every threshold gives, from none called positive to all.
 
     Parameters
     ----------
-    weights
-        Shape (draws, N): how often each image counts; absent, once.
+    drawn
+        The images' lesions, and one of :meth:`skinlesion.scoring.evaluation.Bootstrap.blocks`; absent, each image
+        counts once.
 
     Returns
     -------
     tuple of numpy.ndarray
         Thresholds (T,), descending from infinity; sensitivity, specificity and positive predictive value, each
-        (draws, T), or (T,) without weights. An image is called positive at or above the threshold. The predictive
+        (draws, T), or (T,) without draws. An image is called positive at or above the threshold. The predictive
         value is one where nothing is called positive.
     """
-    thresholds, positive, negative = _weights_by_score(truth, score, weights)
-    hit, false = (np.cumsum(np.pad(side[:, ::-1], ((0, 0), (1, 0))), axis=1) for side in (positive, negative))
+    thresholds, place = np.unique(-score, return_inverse=True)
+    bootstrap, counts = drawn or (once := Bootstrap.once(len(truth)), next(once.blocks()))
+    sides = (bootstrap.rows(place[side], np.flatnonzero(side), len(thresholds)) @ counts for side in (truth, ~truth))
+    hit, false = (np.cumsum(np.pad(side.T, ((0, 0), (1, 0))), axis=1) for side in sides)
     with np.errstate(invalid="ignore"):
         sensitivity, specificity = hit / hit[:, -1:], 1 - false / false[:, -1:]
     called = hit + false
     predictive = np.divide(hit, called, out=np.ones_like(hit), where=called > 0)
     found = sensitivity, specificity, predictive
-    ends = np.r_[np.inf, thresholds[::-1]]
-    return (ends, *(rate[0] for rate in found)) if weights is None else (ends, *found)
+    ends = np.r_[np.inf, -thresholds]
+    return (ends, *(rate[0] for rate in found)) if drawn is None else (ends, *found)
 
 
 def operating_points(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
@@ -92,7 +95,8 @@ def operating_points(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap)
     def best(found: tuple[np.ndarray, ...]) -> list[np.ndarray]:
         return [_best(found[ask], found[given], level) for ask, given, level in asked.values()]
 
-    drawn = [best(rates(truth, score, counts[bootstrap.lesion].T)) for counts in bootstrap.blocks()]
+    step = np.searchsorted(np.unique(score[truth]), score, side="right")  # nothing is best between two true scores
+    drawn = [best(rates(truth, step, (bootstrap, counts))) for counts in bootstrap.blocks()]
     rows = [
         (value, *interval(values))
         for value, values in zip(best(rates(truth, score)), np.concatenate(drawn, axis=1), strict=True)
@@ -147,7 +151,7 @@ def at_threshold(
         ("positive_predictive_value", 0, 2),
         ("negative_predictive_value", 3, 1),
     ):
-        value, values = (_share(table[:, hit], table[:, miss]) for table in (whole, drawn))
+        value, values = (share(table[:, hit], table[:, hit] + table[:, miss]) for table in (whole, drawn))
         rows[name] = [float(value[0]), *interval(values)]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
 
@@ -165,10 +169,10 @@ def bands(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap, *, points:
     curves = {"roc": _roc_on, "precision_recall": _precision_on}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in curves}
     for counts in bootstrap.blocks():
-        _, *found = rates(truth, score, counts[bootstrap.lesion].T)
+        _, *found = rates(truth, score, (bootstrap, counts))
         for name, curve in curves.items():
             drawn[name].append(curve(grid, *found))
-    _, *whole = rates(truth, score, np.ones((1, len(truth))))
+    whole = [rate[None] for rate in rates(truth, score)[1:]]
     tables = {}
     for name, curve in curves.items():
         value, values = curve(grid, *whole)[0], np.concatenate(drawn[name])
@@ -217,7 +221,7 @@ def referral(
     for fraction in fractions:
         kept = confidence >= np.quantile(confidence, fraction, method="higher")
         sums = bootstrap.total(np.column_stack([kept & hit, kept]).astype(float))
-        low, high = interval(_share(sums[:, 0], sums[:, 1] - sums[:, 0]))
+        low, high = interval(share(sums[:, 0], sums[:, 1]))
         rows.append(
             {
                 "referred": fraction,
@@ -298,41 +302,16 @@ def answer(
             found = at_threshold(*scored, threshold, bootstrap)
             rows[f"{level:.0%} {score} on calibration"] = {"threshold": threshold, **_in_a_row(found)}
     elsewhere = {}
-    for share in PREVALENCES:
-        found = at_threshold(*scored, rows[RULE]["threshold"], bootstrap, prevalence=share)
-        elsewhere[f"{share:.0%}"] = _in_a_row(found.loc[["positive_predictive_value", "negative_predictive_value"]])
+    for prevalence in PREVALENCES:
+        found = at_threshold(*scored, rows[RULE]["threshold"], bootstrap, prevalence=prevalence)
+        elsewhere[f"{prevalence:.0%}"] = _in_a_row(
+            found.loc[["positive_predictive_value", "negative_predictive_value"]]
+        )
     return {
         "points": operating_points(*scored, bootstrap),
         "chosen": pd.DataFrame.from_dict(rows, orient="index"),
         "prevalences": pd.DataFrame.from_dict(elsewhere, orient="index"),
     }
-
-
-def _weights_by_score(
-    truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distinct scores, ascending (T,), and the weight of true and of false images that have each.
-
-    Parameters
-    ----------
-    truth, score
-        bool and float, shape (N,).
-    weights
-        Shape (draws, N); absent, each image counts once.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Scores (T,); weights of the true and of the false, each (draws, T), one draw without `weights`.
-    """
-    weight = np.ones((1, len(truth))) if weights is None else weights
-    order = np.argsort(score, kind="stable")
-    ordered, sorted_weight = score[order], weight[:, order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    positive, negative = (
-        np.add.reduceat(sorted_weight * side, starts, axis=1) for side in (truth[order], ~truth[order])
-    )
-    return ordered[starts], positive, negative
 
 
 def _best(asked: np.ndarray, given: np.ndarray, level: float) -> np.ndarray:
@@ -356,11 +335,6 @@ def _in_a_row(table: pd.DataFrame) -> dict[str, float]:
     for name, found in table.iterrows():
         row |= {str(name): found.value, f"{name}_low": found.low, f"{name}_high": found.high}
     return row
-
-
-def _share(hit: np.ndarray, miss: np.ndarray) -> np.ndarray:
-    total = hit + miss
-    return np.divide(hit, total, out=np.full(np.shape(total), np.nan), where=total > 0)
 
 
 def _roc_on(grid: np.ndarray, sensitivity: np.ndarray, specificity: np.ndarray, predictive: np.ndarray) -> np.ndarray:

@@ -80,11 +80,12 @@ def null(table: pd.DataFrame, *, share: float, repeats: int, seed: int) -> pd.Da
         images that are).
     """
     rng, rows = np.random.default_rng(seed), []
+    others = {dx: table.dx[table.dx != dx].to_numpy() for dx in table.dx.unique()}
     for _ in range(repeats):
         flipped = rng.choice(len(table), round(share * len(table)), replace=False)
         labels = table.dx.to_numpy().copy()
         for row in flipped:
-            labels[row] = rng.choice(table.dx[table.dx != labels[row]])
+            labels[row] = rng.choice(others[labels[row]])
         found = table.image_id.isin(candidates(table.assign(dx=labels)).image_id).to_numpy()
         at = np.isin(np.arange(len(table)), flipped)
         rows.append({"flipped": len(flipped), "recall": found[at].mean(), "others": found[~at].mean()})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +19,7 @@ from sklearn import metrics
 from skinlesion.data.dataset import BENIGN, DX, MALIGNANT
 from skinlesion.scoring import calibration
 
-BLOCK = 250
+BLOCK = 500
 """Draws that are scored at a time."""
 
 
@@ -48,8 +48,7 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bo
     numpy.ndarray
         Shape (draws, 7), or (7,) without a bootstrap; NaN where a class, or its rest, is absent.
     """
-    areas = _rankings(labels, probabilities, bootstrap or Bootstrap.once(len(labels)))["auc"]
-    return areas[0] if bootstrap is None else areas
+    return _of_each_class(_area, labels, probabilities, bootstrap)
 
 
 def average_precision(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None = None) -> np.ndarray:
@@ -57,56 +56,64 @@ def average_precision(labels: np.ndarray, probabilities: np.ndarray, bootstrap: 
 
     Parameters and shapes are those of :func:`one_vs_rest_auc`; NaN where a class is absent.
     """
-    averages = _rankings(labels, probabilities, bootstrap or Bootstrap.once(len(labels)))["average_precision"]
-    return averages[0] if bootstrap is None else averages
+    return _of_each_class(_precision, labels, probabilities, bootstrap)
 
 
-def _rankings(labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    """Return auc and average_precision of each class in every draw, each of shape (draws, 7).
+Ranking = Callable[[np.ndarray, np.ndarray, "Bootstrap"], Callable[[np.ndarray], np.ndarray]]
+"""Of the truth (N,), the scores (N,) and the draws: what gives one number a draw, from some draws of the groups."""
 
-    Images count only by which of the true images' scores they lie between, or have: two sparse products with the counts
-    of the lesion groups say how many do in each draw, and their sums from the lowest up what lies below.
+
+def _of_each_class(
+    of: Ranking, labels: np.ndarray, probabilities: np.ndarray, bootstrap: Bootstrap | None
+) -> np.ndarray:
+    drawn = bootstrap or Bootstrap.once(len(labels))
+    classes = [of(labels == k, probabilities[:, k], drawn) for k in range(len(DX))]
+    found = np.concatenate([np.stack([each(counts) for each in classes], axis=1) for counts in drawn.blocks()])
+    return found[0] if bootstrap is None else found
+
+
+def _area(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> Callable[[np.ndarray], np.ndarray]:
+    """Count by the distinct scores of one side, true or false images, whichever has fewer.
+
+    An image of the other side is below every step above it, and half below one that it is on: one half more from its
+    first step on, and one from the step after those that it is on.
     """
-    found: dict[str, list[np.ndarray]] = {"auc": [], "average_precision": []}
-    places = [_places(labels == k, probabilities[:, k], bootstrap) for k in range(len(DX))]
-    for counts in bootstrap.blocks():
-        areas, averages = zip(*(_ranked(counts, *place) for place in places), strict=True)
-        found["auc"].append(np.stack(areas, axis=1))
-        found["average_precision"].append(np.stack(averages, axis=1))
-    return {name: np.concatenate(blocks) for name, blocks in found.items()}
+    sides = [np.unique(score[side]) for side in (truth, ~truth)]
+    fewer = int(len(sides[1]) < len(sides[0]))
+    few, steps = truth == (fewer == 0), sides[fewer]
+    starts = [np.searchsorted(steps, score[~few], side=side) for side in ("left", "right")]
+    halves = bootstrap.rows(np.concatenate(starts), np.flatnonzero(np.tile(~few, 2)) % len(few), len(steps))
+    own = bootstrap.rows(np.searchsorted(steps, score[few]), np.flatnonzero(few), len(steps))
+    every = bootstrap.rows((~truth).astype(int), np.arange(len(truth)), 2)
+
+    def area(counts: np.ndarray) -> np.ndarray:
+        wins = np.einsum("td,td->d", own @ counts, _sums_from_above(halves @ counts)) / 2
+        pairs = np.prod(every @ counts, axis=0)
+        return share(pairs - wins if fewer else wins, pairs)
+
+    return area
 
 
-def _places(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """Return how many images of each lesion group have each place among the T distinct scores of the true images.
-
-    Returns
-    -------
-    tuple of scipy.sparse.csr_array
-        All images, (2T + 1, groups): in row 2t those between two true scores, in row 2t + 1 those that have one. Then
-        the true images, (T, groups).
-    """
+def _precision(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> Callable[[np.ndarray], np.ndarray]:
+    """Count by the distinct scores of the true images, the highest first: how many images each is below or on."""
     steps = np.unique(score[truth])
-    place = np.searchsorted(steps, score, side="left") + np.searchsorted(steps, score, side="right")
-    groups, once = bootstrap.counts.shape[1], np.ones(len(score))
-    everything = sparse.csr_array((once, (place, bootstrap.lesion)), shape=(2 * len(steps) + 1, groups))
-    true = (once[truth], (place[truth] // 2, bootstrap.lesion[truth]))
-    return everything, sparse.csr_array(true, shape=(len(steps), groups))
+    below = len(steps) - np.searchsorted(steps, score, side="right")
+    called = bootstrap.rows(below, np.arange(len(truth)), len(steps))
+    true = bootstrap.rows(below[truth], np.flatnonzero(truth), len(steps))
+
+    def precision(counts: np.ndarray) -> np.ndarray:
+        hit = true @ counts
+        total, every = hit.sum(0), _sums_from_above(called @ counts)
+        return share(np.einsum("td,td->d", hit, _sums_from_above(hit.copy()) / np.maximum(every, 1)), total)
+
+    return precision
 
 
-def _ranked(counts: np.ndarray, everything: sparse.csr_array, true: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Return area and average precision of one class in a block of draws, given its :func:`_places`."""
-    upto, hit = everything @ counts, true @ counts
-    hit_upto = hit.copy()
-    for sums in (upto, hit_upto):
-        for below, row in pairwise(sums):  # row by row: numpy.cumsum goes down each column, many times slower
-            row += below
-    if not len(hit):
-        return (absent := np.full(counts.shape[1], np.nan)), absent
-    total, positive, below = upto[-1], hit_upto[-1], upto[:-1:2]
-    wins = np.einsum("td,td->d", hit, below + upto[1::2] - 2 * hit_upto + hit) / 2
-    sums = np.einsum("td,td->d", hit, (positive - hit_upto + hit) / np.maximum(total - below, 1))
-    with np.errstate(invalid="ignore"):
-        return wins / (positive * (total - positive)), sums / positive
+def _sums_from_above(rows: np.ndarray) -> np.ndarray:
+    """Add to each row those above it, in place."""
+    for above, row in pairwise(rows):  # row by row: numpy.cumsum goes down each column, many times slower
+        row += above
+    return rows
 
 
 @dataclass(frozen=True)
@@ -136,11 +143,7 @@ class Bootstrap:
         Source: A. C. Davison, D. V. Hinkley, "Bootstrap Methods and their Application" (1997), 3.8.
         """
         groups, lesion = np.unique(ids, return_inverse=True)
-        rng = np.random.default_rng(seed)
-        counts = np.empty((draws, len(groups)), np.uint8)  # that one is drawn 256 times has a chance of 1e-500
-        for row in counts:
-            row[:] = np.bincount(rng.integers(0, len(groups), len(groups)), minlength=len(groups))
-        return cls(counts, lesion)
+        return cls(_drawn(len(groups), draws, seed), lesion)
 
     @classmethod
     def once(cls, images: int) -> Bootstrap:
@@ -150,12 +153,18 @@ class Bootstrap:
     def only(self, at: np.ndarray) -> Bootstrap:
         """Return the same draws for some of the images, bool (N,)."""
         groups, lesion = np.unique(self.lesion[at], return_inverse=True)
-        return Bootstrap(self.counts[:, groups], lesion)
+        return Bootstrap(self.counts.T[groups].T, lesion)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield the counts a few draws at a time, as float64 of shape (groups, some draws): they fit a cache."""
         for start in range(0, len(self.counts), BLOCK):
             yield self.counts[start : start + BLOCK].T.astype(float, order="C")
+
+    def rows(self, places: np.ndarray, images: np.ndarray, number: int) -> sparse.csr_array:
+        """Return how many of some images of each group have each place, (number, groups); other places are left out."""
+        kept = places < number
+        at = places[kept], self.lesion[images[kept]]
+        return sparse.csr_array((np.ones(len(at[0])), at), shape=(number, self.counts.shape[1]))
 
     def weights(self) -> np.ndarray:
         """Return how often each image counts in each draw: float64 of shape (draws, N)."""
@@ -165,14 +174,27 @@ class Bootstrap:
         """Sum per-image values, shape (N, k), over each draw: shape (draws, k)."""
         sums = np.zeros((self.counts.shape[1], values.shape[1]))
         np.add.at(sums, self.lesion, values)
-        starts = range(0, len(self.counts), BLOCK)
-        return np.concatenate([self.counts[start : start + BLOCK].astype(float) @ sums for start in starts])
+        rows = sums.T if np.count_nonzero(sums) > sums.size / 4 else sparse.csr_array(sums.T)
+        return np.concatenate([rows @ counts for counts in self.blocks()], axis=1).T
 
     def confusions(self, labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """Return each draw's confusion matrix: shape (draws, 7, 7)."""
         cells = np.zeros((len(labels), len(DX) ** 2))
         cells[np.arange(len(labels)), labels * len(DX) + probabilities.argmax(1)] = 1
-        return self.total(cells).reshape(-1, len(DX), len(DX))
+        return self.total(cells).T.reshape(len(DX), len(DX), -1).transpose(2, 0, 1)
+
+
+@lru_cache(maxsize=8)
+def _drawn(groups: int, draws: int, seed: int) -> np.ndarray:
+    """Return the counts of :meth:`Bootstrap.draw`, each group's draws side by side in memory; they are shared."""
+    rng = np.random.default_rng(seed)
+    counts = np.empty((groups, draws), np.uint8)  # that one is drawn 256 times has a chance of 1e-500
+    for start in range(0, draws, BLOCK):
+        some = rng.integers(0, groups, (min(BLOCK, draws - start), groups))
+        some += groups * np.arange(len(some))[:, None]  # so that one call counts all
+        counts[:, start : start + BLOCK] = np.bincount(some.ravel(), minlength=some.size).reshape(some.shape).T
+    counts.flags.writeable = False
+    return counts.T
 
 
 @dataclass(frozen=True)
@@ -197,9 +219,34 @@ class Sample:
         return self.bootstrap.confusions(self.labels, self.probabilities)
 
     @cached_property
-    def rankings(self) -> dict[str, np.ndarray]:
-        """Area under the ROC curve, auc, and average_precision of each class against the rest, (draws, 7)."""
-        return _rankings(self.labels, self.probabilities, self.bootstrap)
+    def true(self) -> np.ndarray:
+        """Images of each class, (draws, 7)."""
+        return self.confusions.sum(-1)
+
+    @cached_property
+    def called(self) -> np.ndarray:
+        """Images that are called each class, (draws, 7)."""
+        return self.confusions.sum(-2)
+
+    @cached_property
+    def hit(self) -> np.ndarray:
+        """Images of each class that are called it, (draws, 7)."""
+        return np.diagonal(self.confusions, axis1=-2, axis2=-1)
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        """Images, (draws,)."""
+        return self.true.sum(-1)
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """Area under the ROC curve of each class against the rest, (draws, 7)."""
+        return one_vs_rest_auc(self.labels, self.probabilities, self.bootstrap)
+
+    @cached_property
+    def precisions(self) -> np.ndarray:
+        """Average precision of each class against the rest, (draws, 7)."""
+        return average_precision(self.labels, self.probabilities, self.bootstrap)
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -208,37 +255,37 @@ class Sample:
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Return the mean over images of values (N, k): shape (draws, k)."""
-        return _share(self.bootstrap.total(values), _total(self)[:, None])
+        return share(self.bootstrap.total(values), self.total[:, None])
 
     def of_class(self, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """Return a ratio of each class, (draws, 7): zero without a denominator, NaN where it has no true image."""
-        return np.where(self.confusions.sum(-1) > 0, _ratio(part, whole), np.nan)
+        return np.where(self.true > 0, _ratio(part, whole), np.nan)
 
 
 def precision(sample: Sample) -> np.ndarray:
     """Return the share of the images called each class that are of it, (draws, 7)."""
-    return sample.of_class(_hit(sample), sample.confusions.sum(-2))
+    return sample.of_class(sample.hit, sample.called)
 
 
 def recall(sample: Sample) -> np.ndarray:
     """Return the share of the images of each class that are called it, (draws, 7)."""
-    return sample.of_class(_hit(sample), sample.confusions.sum(-1))
+    return sample.of_class(sample.hit, sample.true)
 
 
 def specificity(sample: Sample) -> np.ndarray:
     """Return the share of all other images that are not called each class, (draws, 7)."""
-    others = _total(sample)[..., None] - sample.confusions.sum(-1)
-    return sample.of_class(others - (sample.confusions.sum(-2) - _hit(sample)), others)
+    others = sample.total[..., None] - sample.true
+    return sample.of_class(others - (sample.called - sample.hit), others)
 
 
 def f1(sample: Sample) -> np.ndarray:
     """Return the harmonic mean of precision and recall of each class, (draws, 7)."""
-    return sample.of_class(2 * _hit(sample), sample.confusions.sum(-1) + sample.confusions.sum(-2))
+    return sample.of_class(2 * sample.hit, sample.true + sample.called)
 
 
 def accuracy(sample: Sample) -> np.ndarray:
     """Return the share of the images that are called what they are."""
-    return _share(_hit(sample).sum(-1), _total(sample))
+    return share(sample.hit.sum(-1), sample.total)
 
 
 def output_accuracy(sample: Sample) -> np.ndarray:
@@ -254,13 +301,13 @@ def balanced_accuracy(sample: Sample) -> np.ndarray:
 
 def macro_f1(sample: Sample) -> np.ndarray:
     """Return the mean F1 of the classes that have a true or a predicted image, as scikit-learn."""
-    called = (sample.confusions.sum(-1) == 0) & (sample.confusions.sum(-2) > 0) & ~sample.classes
+    called = (sample.true == 0) & (sample.called > 0) & ~sample.classes
     return _nanmean(np.where(called, 0, f1(sample)))
 
 
 def weighted_f1(sample: Sample) -> np.ndarray:
     """Return the mean F1 of the classes, weighted by their true images."""
-    return _share(np.nansum(sample.confusions.sum(-1) * f1(sample), axis=-1), _total(sample))
+    return share(np.nansum(sample.true * f1(sample), axis=-1), sample.total)
 
 
 def kappa(sample: Sample) -> np.ndarray:
@@ -268,8 +315,8 @@ def kappa(sample: Sample) -> np.ndarray:
 
     Source: J. Cohen, Educ. Psychol. Meas. 20, 37 (1960).
     """
-    total, chance = _total(sample), (sample.confusions.sum(-1) * sample.confusions.sum(-2)).sum(-1)
-    return _share(_hit(sample).sum(-1) * total - chance, total**2 - chance)
+    total, chance = sample.total, (sample.true * sample.called).sum(-1)
+    return share(sample.hit.sum(-1) * total - chance, total**2 - chance)
 
 
 def mcc(sample: Sample) -> np.ndarray:
@@ -277,16 +324,16 @@ def mcc(sample: Sample) -> np.ndarray:
 
     Source: J. Gorodkin, Comput. Biol. Chem. 28, 367 (2004).
     """
-    total, true, predicted = _total(sample), sample.confusions.sum(-1), sample.confusions.sum(-2)
+    total, true, predicted = sample.total, sample.true, sample.called
     spread = np.sqrt((total**2 - (predicted**2).sum(-1)) * (total**2 - (true**2).sum(-1)).astype(float))
-    return _ratio(_hit(sample).sum(-1) * total - (true * predicted).sum(-1), spread)
+    return _ratio(sample.hit.sum(-1) * total - (true * predicted).sum(-1), spread)
 
 
 def sensitivity(sample: Sample, yes: tuple[str, ...]) -> np.ndarray:
     """Return the share of the images of some diagnoses that are called one of them, NaN without any such image."""
     places = [DX.index(dx) for dx in yes]
     true = sample.confusions[..., places, :]
-    return _share(true[..., places].sum((-2, -1)), true.sum((-2, -1)))
+    return share(true[..., places].sum((-2, -1)), true.sum((-2, -1)))
 
 
 def calibration_error(sample: Sample, *, adaptive: bool = False, bins: int = calibration.BINS) -> np.ndarray:
@@ -366,8 +413,8 @@ SCORES = (
     Score("output_accuracy", output_accuracy, ("road",)),
     Score("kappa", kappa, ("headline",)),
     Score("mcc", mcc, ("headline",), "MCC"),
-    Score("macro_auc", lambda sample: _nanmean(sample.rankings["auc"]), ("headline", "paper", "effects"), "macro AUC"),
-    Score("macro_average_precision", lambda sample: _nanmean(sample.rankings["average_precision"]), ("headline",)),
+    Score("macro_auc", lambda sample: _nanmean(sample.areas), ("headline", "paper", "effects"), "macro AUC"),
+    Score("macro_average_precision", lambda sample: _nanmean(sample.precisions), ("headline",)),
     Score(
         "melanoma_sensitivity",
         partial(sensitivity, yes=("mel",)),
@@ -407,8 +454,8 @@ SCORES = (
     Score("precision", precision, ("class", "paper class"), digits=2),
     Score("specificity", specificity, ("class",), digits=2),
     Score("f1", f1, ("class", "paper class"), "F1", digits=2),
-    Score("auc", lambda sample: sample.rankings["auc"], ("class", "paper class"), "AUC", digits=2),
-    Score("average_precision", lambda sample: sample.rankings["average_precision"], ("class",), digits=2),
+    Score("auc", lambda sample: sample.areas, ("class", "paper class"), "AUC", digits=2),
+    Score("average_precision", lambda sample: sample.precisions, ("class",), digits=2),
 )
 """Every score, in the order of every table. Malignant sensitivity and specificity: a malignant image called malignant,
 a benign one called benign, whichever of the diagnoses of that kind it is called."""
@@ -548,20 +595,12 @@ def confused_pairs(wrong: pd.DataFrame, support: pd.Series) -> pd.DataFrame:
     return table.sort_values(["images", "fraction"], ascending=False, ignore_index=True)
 
 
-def _hit(sample: Sample) -> np.ndarray:
-    return np.diagonal(sample.confusions, axis1=-2, axis2=-1)
-
-
-def _total(sample: Sample) -> np.ndarray:
-    return sample.confusions.sum((-2, -1))
-
-
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     shape = np.broadcast(numerator, denominator).shape
     return np.divide(numerator, denominator, out=np.zeros(shape), where=denominator > 0)
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return a ratio, NaN without a denominator."""
     shape = np.broadcast(part, whole).shape
     return np.divide(part, whole, out=np.full(shape, np.nan), where=whole > 0)
@@ -569,7 +608,7 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 def _nanmean(values: np.ndarray) -> np.ndarray:
     """Return the mean over the last axis of the values that are numbers; NaN where none is."""
-    return _share(np.nansum(values, axis=-1), (~np.isnan(values)).sum(-1))
+    return share(np.nansum(values, axis=-1), (~np.isnan(values)).sum(-1))
 
 
 def _with_intervals(value: dict[str, np.ndarray], drawn: dict[str, np.ndarray]) -> pd.DataFrame:

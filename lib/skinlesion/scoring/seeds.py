@@ -72,7 +72,7 @@ class Draws:
     def bootstrap(self, ids: np.ndarray) -> Bootstrap:
         """Return these draws for the images of one run, given the lesion group of each."""
         groups, lesion = np.unique(ids, return_inverse=True)
-        return Bootstrap(self.counts[:, np.searchsorted(self.groups, groups)], lesion)
+        return Bootstrap(self.counts.T[np.searchsorted(self.groups, groups)].T, lesion)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,13 @@ HARDEST = 15
 
 
 def metrics(
-    table: pd.DataFrame, split: pd.DataFrame, *, draws: int, seed: int, other: tuple[str, pd.DataFrame] | None = None
+    table: pd.DataFrame,
+    split: pd.DataFrame,
+    *,
+    draws: int,
+    seed: int,
+    other: tuple[str, pd.DataFrame] | None = None,
+    baselines: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Return what metrics.json holds: every score of the parts, and what follows from them on the test part.
 
@@ -45,6 +51,8 @@ def metrics(
         Of the bootstrap over lesions.
     other
         Study and predictions of the run to be compared with.
+    baselines
+        What baselines say of the test part (:func:`skinlesion.scoring.comparison.against`); absent, they are left out.
 
     Returns
     -------
@@ -92,7 +100,7 @@ def metrics(
         },
         "compared": None if other is None else _compared(*other, table, draws=draws, seed=seed),
         "bootstrap": {"draws": draws, "unit": "lesion", "interval": "95% percentile"},
-    }
+    } | ({} if baselines is None else {"baselines": comparison.against(table, baselines, draws=draws, seed=seed)})
 
 
 def errors(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from skinlesion.reporting.figures.base import COLOURS, INK, PART_COLOURS, Picture, blank
+from skinlesion.data.splits import UNUSED
+from skinlesion.reporting.figures.base import COLOURS, INK, MUTED, PART_COLOURS, Picture, blank
 
 
 def parts(counts: pd.DataFrame) -> Picture:
@@ -36,6 +41,53 @@ def parts(counts: pd.DataFrame) -> Picture:
     axes[0].xaxis.set_major_formatter(PercentFormatter(1))
     return Picture(
         figure, "Bars of the share of each diagnosis's images in training, validation, calibration and test."
+    )
+
+
+def flow(counts: Mapping[str, Any], *, split: str) -> Picture:
+    """Draw the way of images and lesions from the table into the parts, as a flow diagram (CONSORT, STARD).
+
+    Parameters
+    ----------
+    counts
+        From :func:`skinlesion.data.splits.flow`.
+    split
+        How the parts are drawn, in words.
+    """
+    figure, axes = blank(9, 3.9)
+    axis = axes[0]
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    axis.axis("off")
+    text: dict[str, Any] = {"ha": "center", "fontsize": 10, "color": INK, "linespacing": 1.4}
+    frame = {"boxstyle": "square,pad=0.5", "facecolor": "white", "edgecolor": INK}
+    parts = counts["parts"]
+    unused = parts[UNUSED]["images"] if UNUSED in parts else "none"
+    steps = [
+        f"The table: {counts['images']:,} images of {counts['lesion_ids']:,} lesion ids; left out: {unused}",
+        f"{counts['pairs']:,} pairs of images under two ids show one lesion: {counts['lesion_groups']:,} lesion groups",
+        split,
+    ]
+    heights = np.linspace(0.93, 0.53, len(steps))
+    for height, words in zip(heights, steps, strict=True):
+        axis.text(0.5, height, words, va="center", bbox=frame, **text)
+    arrow: dict[str, Any] = {"arrowprops": {"arrowstyle": "->", "color": MUTED}, "xycoords": "data", "text": ""}
+    for above, below in pairwise(heights):
+        axis.annotate(xy=(0.5, below + 0.06), xytext=(0.5, above - 0.06), **arrow)
+    for (part, found), place in zip(parts.items(), (np.arange(len(parts)) + 0.5) / len(parts), strict=True):
+        colour = PART_COLOURS.get(part, MUTED)
+        words = f"{found['images']:,} images\n{found['lesion_groups']:,} lesion groups"
+        if "with_sibling" in found:
+            words += f"\n{found['with_sibling']:,} with a sibling in train"
+        axis.annotate(xy=(place, 0.35), xytext=(0.5, heights[-1] - 0.06), **arrow)
+        axis.text(place, 0.31, part, color=colour, ha="center", va="top", fontsize=11, fontweight="bold")
+        axis.text(place, 0.22, words, va="top", **text)
+    said = ", ".join(
+        f"{found['images']:,} images of {found['lesion_groups']:,} in {part}" for part, found in parts.items()
+    )
+    return Picture(
+        figure,
+        f"Flow diagram: {counts['images']:,} images of {counts['lesion_ids']:,} lesion ids, "
+        f"{counts['lesion_groups']:,} lesion groups after merging; {said}.",
     )
 
 
