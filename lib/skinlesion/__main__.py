@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     official = commands.add_parser("official", help="score a run's network on the official ISIC 2018 test, once")
     official.add_argument("folder", type=Path, help="where the test set lies")
     official.set_defaults(run=_official)
-    for command in (check, report, train, reproduce, inputs, publish, official):
+    export = commands.add_parser("export", help="write a run's network as ONNX as well, in float32 and int8")
+    export.set_defaults(run=_export)
+    for command in (check, report, train, reproduce, inputs, publish, official, export):
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
@@ -342,6 +344,15 @@ def _official(options: argparse.Namespace) -> None:
     found = official.take(runs.Run(_load(options)), files.resolve(options.folder))
     print(f"{found['images']:,} images, counted once")
     print(tables.with_interval(found["headline"]).to_string())
+
+
+def _export(options: argparse.Namespace) -> None:
+    from skinlesion import files, runs  # as above
+    from skinlesion.learning import portable, trainer
+
+    run = runs.Run(_load(options))
+    for path in portable.write(run, trainer.open_inputs(run)):
+        print(f"{files.shown(path)}: {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _card(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
 from skinlesion.learning import augmentation, batches, engine, kernels, models
 from skinlesion.parameters import Parameters
+from skinlesion.scoring import calibration
 from skinlesion.scoring.predictions import COLUMNS
 
 FACTS = "skinlesion"
@@ -53,6 +54,7 @@ class Facts(BaseModel):
     image_size: int = Field(ge=32, le=600)
     resize: Literal["squash", "center_crop"]
     classes: tuple[str, ...]
+    views: Literal[1, 8] = 1
 
     @field_validator("classes")
     @classmethod
@@ -71,6 +73,7 @@ def save(model: nn.Module, path: Path, parameters: Parameters) -> None:
         "image_size": parameters.image_size,
         "resize": parameters.resize,
         "classes": DX,
+        "views": parameters.views,
     }
     with files.atomic(path) as temporary:
         save_model(model, str(temporary), metadata={FACTS: json.dumps(facts)})
@@ -82,8 +85,10 @@ class Metrics(BaseModel):
     temperature: float = Field(gt=0, allow_inf_nan=False)
 
 
-def load(path: Path) -> tuple[nn.Module, dict]:
+def load(path: Path) -> tuple[Any, dict]:
     """Return a network in evaluation mode, and the facts :func:`save` wrote beside its weights.
+
+    A file that ends in ``.onnx``, of :mod:`skinlesion.learning.portable`, gives what only :func:`predict` takes.
 
     The facts have two more where the run's files lie beside it, else None: temperature (notebook 04 fits it), and
     trained_on, uint8 of shape (N, 13), from :data:`TRAINED_ON`.
@@ -99,6 +104,14 @@ def load(path: Path) -> tuple[nn.Module, dict]:
         )
     if reason := files.not_a_file(path):
         raise InferenceError(f"{files.shown(path)} {reason}: give the model.safetensors of a run")
+    if path.suffix == ".onnx":
+        from skinlesion.learning import portable  # only where it is needed: it is slow to import
+
+        network = portable.load(path)
+        try:
+            return network, Facts.model_validate_json(network.facts).model_dump() | _beside(path.parent)
+        except ValueError as error:
+            raise InferenceError(f"{path.name} is no network of this library ({_reason(error)})") from error
     try:
         with safe_open(path, framework="pt") as opened:
             facts = Facts.model_validate_json((opened.metadata() or {})[FACTS])
@@ -219,7 +232,7 @@ def predict(
         ``p_vasc``, calibrated where the facts have a temperature; and the files of the batch that cannot be read, with
         the reason.
     """
-    scorer = kernels.fold(model)
+    scorer = _scorer(model)
     parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
     waiting: collections.deque[Future] = collections.deque()
     bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50)
@@ -236,8 +249,23 @@ def predict(
             yield done
 
 
+def _scorer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what gives the probabilities (B, 7) of pictures, uint8 of shape (B, H, W, 3)."""
+    if not isinstance(model, nn.Module):
+        return model
+    folded = kernels.fold(model)
+
+    def score(pictures: np.ndarray) -> np.ndarray:
+        scores = folded(augmentation.normalise(augmentation.to_float(torch.from_numpy(pictures))))
+        return torch.softmax(scores.double(), dim=1).numpy()
+
+    return score
+
+
 @torch.inference_mode()
-def _predict(scorer: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.DataFrame, dict[Path, str]]:
+def _predict(
+    scorer: Callable[[np.ndarray], np.ndarray], facts: dict, paths: Sequence[Path]
+) -> tuple[pd.DataFrame, dict[Path, str]]:
     pixels: dict[Path, np.ndarray] = {}
     seen: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
@@ -250,9 +278,11 @@ def _predict(scorer: nn.Module, facts: dict, paths: Sequence[Path]) -> tuple[pd.
             unreadable[path] = str(error)
     probabilities = np.empty((0, len(DX)))
     if pixels:
-        batch = torch.from_numpy(np.stack(list(pixels.values())))
-        scores = scorer(augmentation.normalise(augmentation.to_float(batch)))
-        probabilities = torch.softmax(scores.double() / (facts.get("temperature") or 1), dim=1).numpy()
+        batch = np.stack(list(pixels.values()))
+        turned = [np.rot90(batch, quarter, (1, 2)) for quarter in range(4)]
+        views = [batch] if facts["views"] == 1 else [view for each in turned for view in (each, each[:, :, ::-1])]
+        means = np.mean([scorer(np.ascontiguousarray(view)) for view in views], axis=0)
+        probabilities = calibration.with_temperature(means, facts.get("temperature") or 1)
     table = pd.DataFrame(probabilities, columns=COLUMNS)
     table.insert(0, "path", pd.Series([str(path) for path in pixels], dtype=object))
     table.insert(1, "image", pd.Series([path.stem for path in pixels], dtype=object))

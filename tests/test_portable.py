@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from skinlesion import parameters
+from skinlesion.learning import augmentation, inference, models, portable
+from skinlesion.learning.portable import PortableError
+from skinlesion.scoring.predictions import COLUMNS
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A network that tells colours apart, its file, and the same as ONNX in float32 and in int8."""
+    folder = tmp_path_factory.mktemp("portable")
+    network = models.build("mobilenet_v2", weights="none", classes=7, seed=0).train()
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    torch.manual_seed(0)
+    network(augmentation.normalise(augmentation.to_float(torch.from_numpy(pictures))))
+    inference.save(network, folder / "model.safetensors", parameters.load("demo", {"image_size": 64}))
+    network, facts = inference.load(folder / "model.safetensors")
+    shared = {key: value for key, value in facts.items() if key in inference.Facts.model_fields}
+    portable.export(network, shared, folder / "model.onnx")
+    portable.quantise(folder / "model.onnx", folder / "model-int8.onnx", pictures=pictures)
+    return folder, network, pictures
+
+
+@torch.no_grad()
+def told(network, pictures):
+    scores = network(augmentation.normalise(augmentation.to_float(torch.from_numpy(pictures))))
+    return torch.softmax(scores, 1).numpy()
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_what_is_exported_says_the_same_for_any_number_of_pictures(made, count):
+    folder, network, pictures = made
+    found = portable.load(folder / "model.onnx")(pictures[:count])
+    assert found.shape == (count, 7)
+    assert np.abs(found - told(network, pictures[:count])).max() < 1e-4
+
+
+def test_int8_is_a_quarter_of_the_size_and_says_nearly_the_same(made):
+    folder, network, pictures = made
+    assert (folder / "model-int8.onnx").stat().st_size < 0.35 * (folder / "model.onnx").stat().st_size
+    wanted, found = told(network, pictures), portable.load(folder / "model-int8.onnx")(pictures)
+    assert np.ptp(wanted, axis=0).max() > 0.01  # there is something to tell
+    assert (
+        np.corrcoef((found - wanted.mean(0)).ravel(), (wanted - wanted.mean(0)).ravel())[0, 1] > 0.4
+    )  # of an untrained network
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Seven pictures of 80×60, each of another colour."""
+    for k, colour in enumerate(["red", "green", "blue", "white", "black", "pink", "brown"]):
+        Image.new("RGB", (80, 60), colour).save(tmp_path / f"{k}.png")
+    return sorted(tmp_path.glob("*.png"))
+
+
+def predicted(path, photographs, **facts):
+    network, known = inference.load(path)
+    return pd.concat(table for table, _ in inference.predict(network, {**known, **facts}, photographs))
+
+
+def test_predict_takes_either(made, photographs):
+    folder, *_ = made
+    wanted, found = (predicted(folder / f"model.{kind}", photographs) for kind in ("safetensors", "onnx"))
+    assert np.allclose(wanted[COLUMNS], found[COLUMNS], atol=1e-4)
+    assert list(wanted.predicted) == list(found.predicted)
+    assert np.ptp(wanted[COLUMNS].to_numpy(), axis=0).max() > 0.01
+
+
+def test_predict_takes_the_views_that_the_network_was_scored_with(made, photographs):
+    folder, *_ = made
+    lying = Image.open(photographs[0]).resize((64, 64))
+    lying.paste("yellow", (0, 0, 20, 50))
+    paths = []
+    for k, turn in enumerate([None, Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT]):
+        paths.append(photographs[0].with_name(f"turned{k}.png"))
+        (lying if turn is None else lying.transpose(turn)).save(paths[-1])
+    one, eight = (predicted(folder / "model.onnx", paths, views=views, resize="center_crop") for views in (1, 8))
+    assert np.ptp(eight[COLUMNS].to_numpy(), axis=0).max() < 1e-5  # whichever way it lies
+    assert np.ptp(one[COLUMNS].to_numpy(), axis=0).max() > 1e-4
+
+
+@pytest.mark.parametrize("content", ["cut", b"", b"<html>"])
+def test_what_is_no_exported_network_is_refused_in_a_sentence(made, tmp_path, content):
+    path = tmp_path / "other.onnx"
+    path.write_bytes((made[0] / "model.onnx").read_bytes()[:2000] if content == "cut" else content)
+    with pytest.raises(PortableError, match=r"other\.onnx is damaged or no ONNX"):
+        inference.load(path)
