@@ -70,11 +70,11 @@ def findings(
     )
     if len(worse):
         row = worse.loc[worse.gap.idxmin()]
-        said[-1] += f" Furthest below is {_group(row)}, by {-row.gap:.3f} ({-row.gap_high:.3f}–{-row.gap_low:.3f})."
+        said[-1] += f" Furthest below is {_group(row)}: {interval(row.gap, row.gap_low, row.gap_high)}."
     doubt = doubtful[doubtful.images >= min(20, doubtful.images.max())].sort_values("fraction").iloc[-1]
     said.append(
-        f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are in doubt, most often with dx_type "
-        f"{doubt.name} ({doubt.fraction:.1%} of {doubt.images:,.0f}); {consistency['inconsistent']} of "
+        f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are candidates for a wrong one, most often with "
+        f"dx_type {doubt.name} ({doubt.fraction:.1%} of {doubt.images:,.0f}); {consistency['inconsistent']} of "
         f"{consistency['lesions']} lesions with several images get more than one diagnosis."
     )
     if without is not None:

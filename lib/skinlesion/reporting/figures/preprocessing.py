@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from skinlesion.reporting.figures.base import COLOURS, INK, PART_COLOURS, Picture, blank
+from skinlesion.reporting.figures.base import COLOURS, INK, PART_COLOURS, Picture, blank, readable
 
 
 def parts(counts: pd.DataFrame) -> Picture:
@@ -16,7 +16,7 @@ def parts(counts: pd.DataFrame) -> Picture:
     figure, axes = blank(8, 2.8)
     left = np.zeros(len(share))
     for part in share.columns:
-        axes[0].barh(share.index, share[part], left=left, color=PART_COLOURS[part], alpha=0.85)
+        axes[0].barh(share.index, share[part], left=left, color=PART_COLOURS[part])
         for place, (start, value, count) in enumerate(zip(left, share[part], images[part], strict=True)):
             if value > 0.05:
                 axes[0].text(
@@ -25,7 +25,7 @@ def parts(counts: pd.DataFrame) -> Picture:
                     f"{count:,}",
                     ha="center",
                     va="center",
-                    color="white",
+                    color=readable(PART_COLOURS[part]),
                     fontsize=8,
                 )
         middle = left[0] + share[part].iloc[0] / 2
