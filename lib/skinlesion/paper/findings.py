@@ -38,10 +38,11 @@ def headline(numbers: Numbers) -> str:
     word = WORDS[lesion.verdict].removesuffix(".")
     if lesion.verdict == "not measured":
         return f"{word}."
-    said = f"{word}: {_percent(lesion)} of the images of lesions that it has not seen are named rightly"
+    said = f"{word}: {_percent(lesion)}, {'not' if lesion.verdict == 'not reached' else 'where'} {lesion.preprint:.0%}"
+    said += f"{'' if lesion.verdict == 'not reached' else ' is claimed'}, on lesions that it has not seen"
     if image.verdict != "not measured":
-        said += f", {_percent(image)} where the split is by image"
-    return f"{said}; {lesion.preprint:.0%} is claimed."
+        said += f"; {_percent(image)} where the split is by image"
+    return f"{said}."
 
 
 def answer(numbers: Numbers) -> str:
@@ -100,8 +101,8 @@ def _selection(numbers: Numbers) -> str:
     rows = numbers["selection"].set_index(["split", "epoch"])
     said = []
     for split, table in rows.groupby(level="split", sort=False):
-        best, last = (table.loc[[at for at in table.index if word in at[1]][0]] for word in ("the study's", "mean of"))
-        said.append(f"{split} by {tables.number(best.validation - last.validation, sign=True)}")
+        best, last = (table.loc[next(at for at in table.index if word in at[1])] for word in ("the study", "mean of"))
+        said.append(f"{split} by {tables.number(best.validation - last.validation)}")
     return (
         "**What choosing the epoch adds.** The kept epoch's validation accuracy is above the mean of the last epochs "
         f"{' and '.join(said)}."
@@ -112,8 +113,9 @@ def _labels(numbers: Numbers) -> str:
     rows = numbers["labels"].set_index("dx")
     most, whole = rows.drop("all").share.idxmax(), rows.loc["all"]
     return (
-        f"**Labels.** {whole['label in doubt']:,.0f} of {whole.images:,.0f} labels ({whole.share:.1%}) are candidates for "
-        f"a wrong one, most often {most} ({rows.share[most]:.0%}); {whole['told wrongly']:,.0f} images are told wrongly."
+        f"**Labels.** {whole['label in doubt']:,.0f} of {whole.images:,.0f} labels ({whole.share:.1%}) are candidates "
+        f"for a wrong one, most often {most} ({rows.share[most]:.0%}); {whole['told wrongly']:,.0f} images are told "
+        "wrongly."
     )
 
 
@@ -123,8 +125,8 @@ def _scores(numbers: Numbers) -> str:
     above = int((rows.accuracy > majority.reindex(rows.index)).sum())
     low, high = rows.balanced_accuracy.idxmin(), rows.balanced_accuracy.idxmax()
     return (
-        f"In {above} of {len(rows)} studies accuracy is above that of always naming the largest class; balanced accuracy "
-        f"runs from {rows.balanced_accuracy[low]:.3f} ({low}) to {rows.balanced_accuracy[high]:.3f} ({high})."
+        f"In {above} of {len(rows)} studies accuracy is above that of always naming the largest class; balanced "
+        f"accuracy runs from {rows.balanced_accuracy[low]:.3f} ({low}) to {rows.balanced_accuracy[high]:.3f} ({high})."
     )
 
 
@@ -154,7 +156,7 @@ def _convergence(numbers: Numbers) -> str:
 def _assumptions(numbers: Numbers) -> str:
     rows = numbers["assumptions"]
     silent = int((rows["the preprint says"] == "nothing").sum())
-    return f"Of {len(rows)} choices that had to be made, the preprint says nothing of {silent}, and too little of the rest."
+    return f"Of {len(rows)} choices that had to be made, the preprint says nothing of {silent}, too little of the rest."
 
 
 def _runs(numbers: Numbers) -> str:

@@ -113,7 +113,10 @@ def between(found: Mapping[str, Evidence], measured: Mapping[tuple[str, str], pd
         return ""
     study = max(several, key=several.__getitem__)
     deviation = measured[study, "test"].between["accuracy"]
-    return f"; {len(found[study].seeds)} trainings of {study} differ in accuracy by a deviation of {deviation:.3f}"
+    number = len(found[study].seeds)
+    if deviation < 0.0005:
+        return f"; {number} trainings of {study} differ in accuracy by no more than their lesions explain"
+    return f"; {number} trainings of {study} differ in accuracy by a deviation of {deviation:.3f}"
 
 
 def size(chosen: Parameters) -> str:

@@ -26,6 +26,7 @@ from traitlets.config import Config
 from skinlesion import files, runs
 from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
+from skinlesion.reporting import markup
 
 TITLES = {
     "01_eda": "Data",
@@ -35,6 +36,15 @@ TITLES = {
     "05_error_analysis": "Error analysis",
 }
 """The notebooks in their order, and what the pages call them."""
+
+SOURCES = {
+    "01_eda": "eda.json",
+    "02_preprocessing": "preprocessing.json",
+    "03_training": "history.csv",
+    "04_evaluation": "metrics.json",
+    "05_error_analysis": "errors.json",
+}
+"""The file behind the tables and figures of each, where they name no other."""
 
 PAPER = "06_paper_tables"
 """The notebook across all runs; its page lies in ``reports/tables/``."""
@@ -165,37 +175,92 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    body = HTMLExporter(template_name="basic").from_notebook_node(notebook)[0]
-    soup = BeautifulSoup(body, "html.parser")
-    heading = soup.find("h1")
-    title = _text(heading) if heading else Path(name).stem
     kept = notebook.metadata.get("papermill", {})
     seconds = kept.get("duration")
     parameters = kept.get("parameters", {})
-    of_all_runs = Path(name).stem == PAPER
-    script = (TEMPLATE / "report.js").read_text(encoding="utf-8")
+    stem, of = Path(name).stem, f"{parameters.get('study', '')} seed {parameters.get('seed', 0)}"
+    heading = next(
+        (line for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# ")), stem
+    )
+    title = heading.removeprefix("# ").strip()
     report = {
         "name": name,
-        "title": title if of_all_runs else f"{title} · {parameters.get('study', '')} seed {parameters.get('seed', 0)}",
-        "home": "../index.html" if of_all_runs else "../../index.html",
-        "css": (TEMPLATE / "report.css").read_text(encoding="utf-8")
-        + HtmlFormatter(style="friendly").get_style_defs(".highlight"),
-        "synthetic": soup.select_one("p.synthetic") is not None,
-        "siblings": [] if of_all_runs else [(f"{stem}.html", text) for stem, text in TITLES.items()],
-        "contents": [(tag["id"], _text(tag)) for tag in soup.find_all("h2") if tag.get("id")],
-        "script": script,
-        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        "photographs": "none" if of_all_runs or not parameters.get("galleries", True) else "shown",
+        "title": title if stem == PAPER else f"{title} · {of}",
+        "home": "../index.html" if stem == PAPER else "../../index.html",
+        "head": head(style=HtmlFormatter(style="default").get_style_defs(".highlight")),
+        "script": script(),
+        "siblings": [] if stem == PAPER else [(f"{each}.html", text) for each, text in TITLES.items()],
+        "photographs": "none" if stem == PAPER or not parameters.get("galleries", True) else "shown",
         "footer": f"Run by papermill in {seconds:.0f} s." if seconds else "",
     }
     page, _ = exporter.from_notebook_node(notebook, resources={"report": report})
-    if report["synthetic"]:
-        # Once at the top of the page is enough.
-        parsed = BeautifulSoup(page, "html.parser")
-        for banner in parsed.select("main p.synthetic"):
-            banner.decompose()
-        page = str(parsed)
-    return page
+    soup = BeautifulSoup(page, "html.parser")
+    banners = soup.select("main p.synthetic")
+    for banner in banners:  # once at the top of the page is enough
+        banner.decompose()
+    markup.finish(soup, source=SOURCES.get(stem, ""))
+    if banners and soup.body:
+        soup.body.insert(0, BeautifulSoup(SYNTHETIC, "html.parser"))
+    return str(soup)
+
+
+SYNTHETIC = (
+    '<p class="synthetic" role="note">SYNTHETIC DATA: every image and every number on this page was drawn by a '
+    "program. It says nothing about skin.</p>"
+)
+"""What a page of synthetic data opens with; printed, it stands on every sheet."""
+
+
+def script(name: str = "report.js") -> str:
+    """Return a script of the template."""
+    return (TEMPLATE / name).read_text(encoding="utf-8")
+
+
+def head(*scripts: str, style: str = "") -> str:
+    """Return what the head of every page holds: a policy that lets only its own scripts run, and the style.
+
+    Parameters
+    ----------
+    scripts
+        What the page runs; without any, ``report.js``.
+    style
+        Appended to ``report.css``.
+    """
+    digests = (hashlib.sha256(each.encode()).digest() for each in scripts or (script(),))
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    css = (TEMPLATE / "report.css").read_text(encoding="utf-8")
+    return (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        f"style-src 'unsafe-inline'; script-src {allowed}\">\n<style>\n{css}{style}\n</style>"
+    )
+
+
+def shell(title: str, body: str, *, synthetic: bool = False, more: str = "") -> str:
+    """Return a page that comes from no notebook.
+
+    Parameters
+    ----------
+    body
+        The content of its ``main``.
+    more
+        The name of a script of the template that it runs beside ``report.js``.
+    """
+    scripts = [script(), *([script(more)] if more else [])]
+    run = "".join(f"<script>{each}</script>" for each in scripts)
+    page = f"""<!DOCTYPE html>
+<html lang="en"><head>
+{head(*scripts)}
+<title>{html.escape(title)}</title></head>
+<body>{SYNTHETIC if synthetic else ""}
+<a class="skip" href="#main">Skip to the content</a>
+<main class="index" id="main">{body}</main>
+{run}</body></html>
+"""
+    soup = BeautifulSoup(page, "html.parser")
+    if soup.main:
+        markup.dress(soup, soup.main, source="")
+    return str(soup)
 
 
 def commit() -> str:
@@ -213,10 +278,6 @@ def _as_run(source: str, given: Mapping[str, Any]) -> str:
         return match[0] if value is None or "/" in str(value) else f"{match['name']} = {json.dumps(value)}"
 
     return re.sub(r'^(?P<name>\w+) = ("[^"]*"|\S+)', line, source, flags=re.MULTILINE)
-
-
-def _text(tag: Any) -> str:
-    return str(tag.get_text()).removesuffix("¶").strip()
 
 
 def _tags(cell: nbformat.NotebookNode) -> list[str]:

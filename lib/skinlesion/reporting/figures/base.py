@@ -81,7 +81,8 @@ class Picture:
             kind, narrow = "", f'<source media="(max-width: 40rem)" srcset="{_address(stacked(self.figure))}">'
         shown = _address(self.figure, photographs=self.photographs)
         text = html.escape(self.alt)
-        return f'<picture{kind} data-source="{self.source}">{narrow}<img src="{shown}" alt="{text}" width="{width}"></picture>'
+        shown = f'<img src="{shown}" alt="{text}" width="{width}">'
+        return f'<picture{kind} data-source="{self.source}">{narrow}{shown}</picture>'
 
 
 def stacked(figure: Figure) -> Figure:
@@ -90,7 +91,8 @@ def stacked(figure: Figure) -> Figure:
     axes = [axis for axis in copy.axes if axis.axison]
     spec = axes[0].get_subplotspec().get_gridspec()
     width, height = copy.get_size_inches()
-    columns = max(1, min(spec.ncols, round(spec.ncols * NARROW / width)))
+    alone = all(axis.yaxis.get_tick_params()["labelleft"] for axis in axes)  # else the first one's names stand for all
+    columns = max(1, round(spec.ncols * NARROW / width)) if alone else 1
     rows = -(-len(axes) // columns)
     if columns == spec.ncols:
         copy.set_size_inches(NARROW, height)
