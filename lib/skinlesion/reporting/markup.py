@@ -209,7 +209,7 @@ def explain(main: Tag) -> str:
     words: set[str] = set()
     linked: set[str] = set()
     for text in list(main.find_all(string=True)):
-        if any(parent.name in SILENT for parent in text.parents):
+        if any(parent.name in SILENT or parent.get("aria-hidden") for parent in text.parents):
             continue
         shown, codes = html.escape(text, quote=False), CODES.findall(text)
         here = {match[1].lower() for match in PATTERN.finditer(shown)}

@@ -94,14 +94,16 @@ def stacked(figure: Figure) -> Figure:
     alone = all(axis.yaxis.get_tick_params()["labelleft"] for axis in axes)  # else the first one's names stand for all
     columns = max(1, round(spec.ncols * NARROW / width)) if alone else 1
     rows = -(-len(axes) // columns)
+    each = height / spec.nrows
+    if any(axis.get_aspect() == 1 for axis in axes):
+        each = min(each, 1.1 * NARROW / columns)
+    copy.set_size_inches(NARROW, each * rows)
     if columns == spec.ncols:
-        copy.set_size_inches(NARROW, height)
         return copy
     grid = copy.add_gridspec(rows, columns)
     for place, axis in enumerate(axes):
         axis.set_subplotspec(grid[place // columns, place % columns])
         axis.tick_params(labelleft=True)
-    copy.set_size_inches(NARROW, height / spec.nrows * rows)
     return copy
 
 
