@@ -177,7 +177,7 @@ lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed wit
 	"$$PYTHON" -m nbstripout --verify --keep-id notebooks/*.ipynb
 
 lab: $(ENVIRONMENT) ## Open JupyterLab in the environment
-	"$$PYTHON" -m jupyter lab --notebook-dir=notebooks
+	"$$PYTHON" -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_eda.ipynb
 
 lock: $(ENVIRONMENT) ## Pin the newest versions that pyproject.toml admits
 	"$$PYTHON" -m uv pip compile --universal --generate-hashes --upgrade --group dev pyproject.toml \

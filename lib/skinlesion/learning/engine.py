@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError

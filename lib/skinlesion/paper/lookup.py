@@ -38,8 +38,8 @@ def write(folder: Path) -> Path | None:
     body = f"""<h1>Test images, and what each run says of them</h1>
 <p>Every image that a run of these was tested on: its label, the probabilities in per cent, and the answers of all
 runs that were not trained on it. Probabilities under half a per cent are left out. There are no photographs
-here; the ids are those of the <a href="https://doi.org/10.7910/DVN/DBW86T">published data</a>. The labels are {names}. A
-label that all runs contradict is a candidate for a wrong one, not an error.</p>
+here; the ids are those of the <a href="https://doi.org/10.7910/DVN/DBW86T">published data</a>. The labels are {names}.
+A label that all runs contradict is a candidate for a wrong one, not an error.</p>
 <p><a href="index.html">All reports</a></p>
 <div id="lookup"><noscript><p>This page needs its script to run.</p></noscript></div>
 <script type="application/json" id="data">{packed}</script>"""

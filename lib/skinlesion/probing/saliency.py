@@ -8,7 +8,7 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion.data.dataset import DX
 from skinlesion.learning import augmentation

@@ -14,6 +14,7 @@ from skinlesion.reporting.figures.base import COLOURS
 
 WORDS = {
     "arm": "a study that differs from another in one thing",
+    "dx type": "how a diagnosis was made: histo (histology), follow_up, consensus (of experts), confocal (microscopy)",
     "balanced accuracy": "the mean over the diagnoses of the share of their images that are named rightly",
     "lesion group": "lesion ids that show one lesion; its images stay together where a split is by lesion",
     "macro F1": "the mean over the diagnoses of the harmonic mean of precision and recall",
@@ -23,7 +24,7 @@ WORDS = {
 }
 """What is explained where a page uses it."""
 
-PATTERN = re.compile(rf"\b({'|'.join(WORDS)})(s?)\b", re.IGNORECASE)
+PATTERN = re.compile(rf"\b({'|'.join(WORDS)})(s?)\b".replace(" ", "[ _]"), re.IGNORECASE)
 CODES = re.compile(rf"\b({'|'.join(DX_NAMES)})\b")
 
 NUMBER = re.compile(r"[+−]?[\d.]")
@@ -212,12 +213,13 @@ def explain(main: Tag) -> str:
         if any(parent.name in SILENT or parent.get("aria-hidden") for parent in text.parents):
             continue
         shown, codes = html.escape(text, quote=False), CODES.findall(text)
-        here = {match[1].lower() for match in PATTERN.finditer(shown)}
+        here = {match[1].lower().replace("_", " ") for match in PATTERN.finditer(shown)}
         here = {word for word in WORDS if word.lower() in here}
         new = set() if text.find_parent(["thead", "h2", "h3", "summary"]) else here - linked
         for word in new:
             mark = rf'<a class="word" href="#word-{_slug(word)}" title="{WORDS[word]}">\1\2</a>'
-            shown = re.sub(rf"\b({word})(s?)\b", mark, shown, count=1, flags=re.IGNORECASE)
+            pattern = rf"\b({word})(s?)\b".replace(" ", "[ _]")
+            shown = re.sub(pattern, mark, shown, count=1, flags=re.IGNORECASE)
         if codes:
             shown = CODES.sub(lambda match: f'<abbr title="{DX_NAMES[match[1]]}">{match[1]}</abbr>', shown)
         if codes or new:

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from traitlets.config import Config
 from skinlesion import files, runs
 from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
-from skinlesion.reporting import markup
+from skinlesion.reporting import markup, watch
 
 TITLES = {
     "01_eda": "Data",
@@ -108,8 +109,10 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     Raises
     ------
     ReportError
-        Naming the notebook, the cell, the error and the partial notebook.
+        Naming the notebook, the cell, the error and the partial notebook; or saying that it got nowhere for
+        ``cell_timeout_minutes``.
     """
+    limit, stalled = parameters.cell_timeout_minutes, threading.Event()
     partial = output.with_suffix(".partial.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     # Papermill warns of every key that is not in the parameters cell; load() has checked them all.
@@ -117,7 +120,11 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
     os.environ["TQDM_DISABLE"] = "1"
     try:
-        with files.alone(output), tempfile.TemporaryDirectory(dir=_short()) as sockets:
+        with (
+            files.alone(output),
+            tempfile.TemporaryDirectory(dir=_short()) as sockets,
+            watch.stalled(sockets, limit=limit * 60) as stalled,
+        ):
             papermill.execute_notebook(
                 str(notebook),
                 str(partial),
@@ -125,22 +132,29 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
                 kernel_name="python3",
                 cwd=str(notebook.parent),
                 start_timeout=START_TIMEOUT,
-                execution_timeout=parameters.cell_timeout_minutes * 60,
+                execution_timeout=None,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 progress_bar=sys.stderr.isatty(),
                 # Sockets in a folder of their own: kernels started side by side cannot take each other's ports.
                 config=Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}),
             )
-    except PapermillExecutionError as error:
+    except Exception as error:
+        if stalled.is_set():
+            raise ReportError(
+                f"{notebook.name} was stopped: for {limit:g} minutes (parameter `cell_timeout_minutes`) it computed "
+                f"next to nothing. Run the same command again: it goes on where it stopped.\n"
+                f"  The notebook up to there: {partial}"
+            ) from error
+        if not isinstance(error, PapermillExecutionError):
+            raise ReportError(
+                f"{notebook.name} did not finish: {type(error).__name__}: {error}\n"
+                f"  The notebook up to there: {partial}"
+            ) from error
         raise ReportError(
             f"{notebook.name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
             f"{error.ename}: {error.evalue}\n"
             f"  The notebook up to there: {partial}"
-        ) from error
-    except Exception as error:
-        raise ReportError(
-            f"{notebook.name} did not finish: {type(error).__name__}: {error}\n  The notebook up to there: {partial}"
         ) from error
     files.write_text(output, render(nbformat.read(partial, as_version=4), name=output.name))
     partial.unlink()

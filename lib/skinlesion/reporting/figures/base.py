@@ -7,6 +7,7 @@ import html
 import io
 import pickle
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,10 @@ STYLE = {
 
 NARROW = 3.9
 """Width in inches of a figure as a phone shows it."""
+
+
+LONG = 22
+"""Characters of a name beside an axis of which a phone leaves the axis enough room."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,11 @@ def stacked(figure: Figure) -> Figure:
     columns = max(1, round(spec.ncols * NARROW / width)) if alone else 1
     rows = -(-len(axes) // columns)
     each = height / spec.nrows
+    for axis in axes:
+        names = [label.get_text() for label in axis.get_yticklabels()]
+        if max(map(len, names), default=0) > LONG:
+            axis.set_yticks(axis.get_yticks(), [textwrap.fill(name, LONG) for name in names])
+            each = height / spec.nrows * 1.5
     if any(axis.get_aspect() == 1 for axis in axes):
         each = min(each, 1.1 * NARROW / columns)
     copy.set_size_inches(NARROW, each * rows)
@@ -117,6 +127,7 @@ def _address(figure: Figure, *, photographs: bool = False) -> str:
     text = re.sub(r"(\d\.\d{2})\d+", r"\1", svg.getvalue())
     text = re.sub(r"(?s)<metadata>.*?</metadata>", "", text)
     text = re.sub(r"'DejaVu Sans'(, [^;\"]+?)?, sans-serif", "'DejaVu Sans', sans-serif", text)
+    text = text.replace("<svg ", '<svg xml:space="preserve" ', 1)  # else spaces before words are lost
     if photographs or len(text) > len(png.getvalue()):
         return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
     return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"

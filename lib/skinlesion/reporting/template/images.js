@@ -43,6 +43,7 @@ const words = (answer) => answer.probabilities.map(([dx, share]) => `${dx} ${sha
 columns.forEach(([name], k) => {
   const head = document.createElement("th"), button = document.createElement("button");
   head.scope = "col";
+  if (k !== 3) head.className = "text";
   button.textContent = name;
   button.addEventListener("click", () => { way = column === k ? -way : 1; column = k; show(); });
   head.append(button);
@@ -94,6 +95,7 @@ function line(row) {
     `${row.right} of ${row.answers.length}`, row.lesion].map((text) => {
     const cell = document.createElement("td");
     cell.textContent = text;
+    if (typeof text === "string") cell.className = "text";
     return cell;
   });
   made.append(head, ...cells);
@@ -103,6 +105,7 @@ function line(row) {
     if (open) return made.nextSibling.remove();
     const more = document.createElement("tr"), cell = document.createElement("td"), list = document.createElement("ul");
     cell.colSpan = columns.length;
+    cell.className = "text";
     for (const each of row.answers) {
       const item = document.createElement("li");
       item.textContent = `${data.runs[each.run]}: ${words(each)}`;
