@@ -72,7 +72,8 @@ def dress(soup: BeautifulSoup, main: Tag, *, source: str) -> None:
         pre["tabindex"] = "0"
     if legend := explain(main):
         last = main.find_all(class_=("findings", "answer"), recursive=False)
-        (last[-1] if last else main.find(recursive=False)).insert_after(_parsed(legend))
+        for above in [*main.find_all(recursive=False)[:1], *last][-1:]:
+            above.insert_after(_parsed(legend))
 
 
 def frame(soup: BeautifulSoup, table: Tag, *, number: int, source: str) -> None:
@@ -162,9 +163,10 @@ def _answers(soup: BeautifulSoup, cells: list[Tag]) -> list[Tag]:
     """Take out what cells with the tag ``answer`` show, to stand at the top."""
     found = []
     for cell in cells:
-        if "celltag_answer" in cell.get("class", []) and cell.find(class_="output_wrapper"):
+        shown = cell.find(class_="output_wrapper")
+        if shown and "celltag_answer" in cell.get_attribute_list("class"):
             answer = soup.new_tag("section", attrs={"class": "answer", "aria-label": "The answer"})
-            answer.append(cell.find(class_="output_wrapper").extract())
+            answer.append(shown.extract())
             found.append(answer)
     return found
 
@@ -177,13 +179,13 @@ def _findings(soup: BeautifulSoup, cells: list[Tag]) -> list[Tag]:
         if heading is not None and heading.get("id"):
             link = f' <a href="#{html.escape(str(heading["id"]))}" aria-label="{_text(heading)}">→</a>'
         said = cell.select(".output_markdown")
-        if "celltag_finding" in cell.get("class", []) and said:
+        if "celltag_finding" in cell.get_attribute_list("class") and said:
             listed = said[-1].select("li")
             items += [f"<li>{_inner(each)}{'' if listed else link}</li>" for each in listed or said[-1].find_all("p")]
     if not items:
         return []
-    for heading, section in list(_sections(cells)):
-        if heading == "Findings":  # they stand at the top now
+    for name, section in list(_sections(cells)):
+        if name == "Findings":  # they stand at the top now
             for cell in section:
                 cell.decompose()
     return [_parsed(f'<section class="findings"><h2 id="findings">Findings</h2><ul>{"".join(items)}</ul></section>')]

@@ -145,7 +145,7 @@ def heat(axis: Axes, shares: pd.DataFrame, *, words: np.ndarray) -> None:
         shares, ax=axis, annot=words, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, linewidths=0.5,
         annot_kws={"fontsize": 8},
     )  # fmt: skip
-    for text, colour in zip(axis.texts, axis.collections[0].get_facecolors(), strict=True):
+    for text, colour in zip(axis.texts, axis.collections[0].get_facecolor(), strict=True):
         text.set_color(readable(colour))
     axis.tick_params(left=False, bottom=False, labelrotation=0)
 
