@@ -73,8 +73,8 @@ class Browser:
     def faults(self):
         """Return what axe-core finds serious or critical: the rule, how often, and the first element."""
         self.run(AXE.read_text(encoding="utf-8") + "; true")
-        found = self.run("axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations.map("
-                         "(each) => [each.impact, each.id, each.nodes.length, each.nodes[0].html.slice(0, 150)]))")  # fmt: skip
+        row = "(each) => [each.impact, each.id, each.nodes.length, each.nodes[0].html.slice(0, 150)]"
+        found = self.run(f"axe.run(document, {{resultTypes: ['violations']}}).then((all) => all.violations.map({row}))")
         return [each for each in found if each[0] in ("serious", "critical")]
 
     def close(self):

@@ -121,7 +121,8 @@ def test_a_wide_table_uses_the_margin_and_words_do_not(browser, page):
 
 def test_a_table_is_sorted_searched_and_saved(browser, page):
     browser.open(page)
-    words = "[...document.querySelectorAll('#table-2 tbody tr')].filter((row) => !row.hidden).map((row) => row.cells[2].textContent).join('')"
+    rows = "[...document.querySelectorAll('#table-2 tbody tr')].filter((row) => !row.hidden)"
+    words = f"{rows}.map((row) => row.cells[2].textContent).join('')"
     assert browser.run(words) == "abcdefghij"
     click = "document.querySelectorAll('#table-2 thead button')[0].click()"
     browser.run(click)
@@ -182,7 +183,10 @@ def test_an_image_is_looked_up_with_the_answers_of_all_runs(browser, home):
     assert browser.run("document.querySelectorAll('#lookup tbody tr').length") == 50
     probabilities = tested["paper"].filter(like="p_")
     wrong = (probabilities.to_numpy().argmax(1) != tested["paper"].dx.map(list(base.COLOURS).index)).sum()
-    choose = "(name, value) => { const box = document.getElementById(name); box.value = value; box.dispatchEvent(new Event('input', { bubbles: true })); }"
+    choose = (
+        "(name, value) => { const box = document.getElementById(name); box.value = value; "
+        "box.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
     browser.run(f"({choose})('which', 'wrong')")
     assert (
         browser.run("document.getElementById('count').textContent") == f"{wrong} images, 0.0% of the answers are right."

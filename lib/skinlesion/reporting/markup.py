@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from bs4 import BeautifulSoup, Tag
 from nbconvert.filters import markdown2html
@@ -155,7 +156,7 @@ def _leave_out(cells: list[Tag]) -> list[tuple[str, str]]:
 def _sections(cells: list[Tag]) -> Iterator[tuple[str, list[Tag]]]:
     """Yield each heading of the second or third level with its cells, up to the next heading."""
     starts = [place for place, cell in enumerate(cells) if cell.find(["h2", "h3"])]
-    for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
+    for start, end in pairwise([*starts, len(cells)]):
         yield _text(cells[start].find(["h2", "h3"])), cells[start:end]
 
 
