@@ -48,7 +48,7 @@ class PaperTable:
     def show(self) -> Styler | tables.Absent:
         """Return it for a notebook to show, or that it has no number yet."""
         if self.numbers.empty:
-            return tables.Absent(self.caption)
+            return tables.Absent("No run is here yet.")
         source = " ".join(f"{self.name}.{kind}" for kind in ("csv", "md", "tex"))
         words = self.name in ("assumptions", "runs")
         return tables.show(self.shown, caption=self.caption, index=False, source=source, words=words)

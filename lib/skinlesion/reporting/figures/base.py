@@ -50,7 +50,7 @@ NARROW = 3.9
 """Width in inches of a figure as a phone shows it."""
 
 
-LONG = 22
+LONG = 24
 """Characters of a name beside an axis of which a phone leaves the axis enough room."""
 
 
@@ -85,7 +85,7 @@ class Picture:
         if not self.photographs:
             kind, narrow = "", f'<source media="(max-width: 40rem)" srcset="{_address(stacked(self.figure))}">'
         shown = _address(self.figure, photographs=self.photographs)
-        text = html.escape(self.alt)
+        text = html.escape(self.alt[:1].upper() + self.alt[1:])
         shown = f'<img src="{shown}" alt="{text}" width="{width}">'
         return f'<picture{kind} data-source="{self.source}">{narrow}{shown}</picture>'
 
@@ -105,6 +105,7 @@ def stacked(figure: Figure) -> Figure:
         if max(map(len, names), default=0) > LONG:
             axis.set_yticks(axis.get_yticks(), [textwrap.fill(name, LONG) for name in names])
             each = height / spec.nrows * 1.5
+        axis.set_xlabel(textwrap.fill(axis.get_xlabel(), 2 * LONG))
     if any(axis.get_aspect() == 1 for axis in axes):
         each = min(each, 1.1 * NARROW / columns)
     copy.set_size_inches(NARROW, each * rows)

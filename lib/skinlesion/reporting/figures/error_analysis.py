@@ -20,9 +20,9 @@ def confused_pairs(pairs: pd.DataFrame, *, most: int = 12) -> Picture:
     names = [f"{row.dx} taken for {row.predicted}" for row in shown.itertuples()]
     axes[0].barh(names, shown.images, color=[COLOURS[dx] for dx in shown.dx])
     for place, row in enumerate(shown.itertuples()):
-        text = f" {row.images} ({row.fraction:.0%} of {row.dx}), median confidence {row.median_confidence:.2f}"
+        text = f" {row.images} ({row.fraction:.0%} of {row.dx})"
         axes[0].text(row.images, place, text, va="center", fontsize=8)
-    axes[0].set(xlabel="test images", xlim=(0, shown.images.max() * 1.7 if len(shown) else 1))
+    axes[0].set(xlabel="test images", xlim=(0, shown.images.max() * 1.3 if len(shown) else 1))
     axes[0].invert_yaxis()
     return Picture(figure, f"The most frequent confusions; first is {names[0] if names else 'none'}.")
 
