@@ -219,8 +219,8 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
 
 
 SYNTHETIC = (
-    '<p class="synthetic" role="note">SYNTHETIC DATA: every image and every number on this page was drawn by a '
-    "program. It says nothing about skin.</p>"
+    '<p class="synthetic" role="region" aria-label="Synthetic data">SYNTHETIC DATA: every image and every number on '
+    "this page was drawn by a program. It says nothing about skin.</p>"
 )
 """What a page of synthetic data opens with; printed, it stands on every sheet."""
 
