@@ -188,8 +188,8 @@ def svg(address):
 
 def test_a_figure_is_an_svg_with_words_or_a_png_where_that_is_smaller():
     figure, axes = base.blank(8, 3)
-    axes[0].set(title="words", xlim=(0, 1))
-    assert ">words</text>" in svg(BeautifulSoup(base.Picture(figure, "One.").html(), "html.parser").img["src"])
+    axes[0].set(title="0.12345 words", xlim=(0, 1))
+    assert ">0.12345 words</text>" in svg(BeautifulSoup(base.Picture(figure, "One.").html(), "html.parser").img["src"])
     axes[0].plot(*np.random.default_rng(0).random((2, 20_000)), ".")
     assert BeautifulSoup(base.Picture(figure, "Many.").html(), "html.parser").img["src"].startswith("data:image/png")
 

@@ -125,10 +125,11 @@ def _address(figure: Figure, *, photographs: bool = False) -> str:
         # On no ground of its own: a dark page shows it inverted.
         figure.savefig(png, format="png", dpi=80 if photographs else 150, transparent=not photographs)
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-    text = re.sub(r"(\d\.\d{2})\d+", r"\1", svg.getvalue())
+    # Hundredths of a point are fine enough for places; words, between the tags, stay as they are.
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d{2})\d+", r"\1", tag[0]), svg.getvalue())
     text = re.sub(r"(?s)<metadata>.*?</metadata>", "", text)
     text = re.sub(r"'DejaVu Sans'(, [^;\"]+?)?, sans-serif", "'DejaVu Sans', sans-serif", text)
-    text = text.replace("<svg ", '<svg xml:space="preserve" ', 1)  # else spaces before words are lost
+    text = re.sub(r"> (?=[^<\s])", ">\N{NO-BREAK SPACE}", text)  # another space before words would be lost
     if photographs or len(text) > len(png.getvalue()):
         return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
     return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
