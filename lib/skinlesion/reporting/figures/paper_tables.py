@@ -59,7 +59,7 @@ def claims(table: pd.DataFrame) -> Picture:
         room = max(known[1] - known[0], 0.1)
         axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.65))
         sides = rows["mean"] < rows.preprint, rows["mean"] > rows.preprint  # where the names stand
-        below, above = (1.0 if side.any() else 0.2 for side in sides)
+        below, above = (1.0 if side.any() else 0.35 for side in sides)
         axis.set(xlim=(known[0] - below * room, known[1] + above * room))
         axis.set_xlabel("loss (nats): less is better" if "loss" in names else "score: more is better")
     return Picture(figure, f"Claims beside measured scores: {', '.join(said)}.", source="claims.csv")
