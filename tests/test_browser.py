@@ -113,6 +113,13 @@ def test_only_what_scrolls_is_a_stop_and_its_first_column_stays(browser, page):
     assert browser.run(left) == pytest.approx(before, abs=1)
 
 
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+def test_a_caption_is_read_without_scrolling(browser, page, width):
+    browser.open(page, width=width)
+    ends = "[...document.querySelectorAll('caption')].map((each) => each.getBoundingClientRect().right)"
+    assert max(browser.run(ends)) <= width
+
+
 def test_a_wide_table_uses_the_margin_and_words_do_not(browser, page):
     browser.open(page, width=1440)
     assert browser.run("document.querySelector('#table-1 .scroll').clientWidth") > 1000
