@@ -90,11 +90,12 @@ SHARE = $(if $(filter -j%,$(MAKEFLAGS)),RUNS_AT_ONCE=$(firstword $(shell printf 
 # A page and the files its notebook leaves are made together: pattern rules with several targets run once.
 page = $(SHARE) $(RUN) report --study "$$STUDY" --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
 
-$(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON) $(call figures,eda)
+$(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON) $(call figures,eda) \
+    lib/skinlesion/learning/models.py
 	$(page)
 
 $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_preprocessing.ipynb $(COMMON) \
-    $(call figures,preprocessing) lib/skinlesion/learning/augmentation.py
+    $(call figures,preprocessing) $(patsubst %,lib/skinlesion/learning/%.py,augmentation models)
 	$(page)
 
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
@@ -156,7 +157,7 @@ verify: $(ENVIRONMENT) ## Compute the published scores and tables again (DATA: w
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
 	@$(RUN) reproduce --study "$$STUDY" --seed $(SEED) $(SET)
 
-reports/local/index.html: $(PAGES) lib/skinlesion/paper/index.py $(call rooms,reporting reporting/template)
+reports/local/index.html: $(PAGES) $(patsubst %,lib/skinlesion/paper/%.py,index lookup findings) $(call rooms,reporting reporting/template)
 	@$(RUN) index reports/local
 
 data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken download goes on where it stopped
@@ -181,14 +182,14 @@ lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed wit
 	"$$PYTHON" -m nbstripout --verify --keep-id notebooks/*.ipynb
 
 lab: $(ENVIRONMENT) ## Open JupyterLab in the environment
-	"$$PYTHON" -m jupyter lab --notebook-dir=notebooks
+	"$$PYTHON" -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_eda.ipynb
 
 lock: $(ENVIRONMENT) ## Pin the newest versions that pyproject.toml admits
 	"$$PYTHON" -m uv pip compile --universal --generate-hashes --upgrade --group dev pyproject.toml \
 	  --quiet --output-file requirements.lock
 
 clean: ## Remove what `make report` made: its reports, the demo's sample, the decoded stores; never a run's state or your data
-	rm -rf reports/local/demo reports/local/index.html data/demo data/store
+	rm -rf reports/local/demo reports/local/index.html reports/local/images.html data/demo data/store
 	find lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 distclean: clean ## Remove the environment as well

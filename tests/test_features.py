@@ -1,4 +1,6 @@
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 
 from skinlesion.learning import models
@@ -27,3 +29,9 @@ def test_a_plane_keeps_two_groups_apart_and_is_a_function_of_the_seed():
     assert np.linalg.norm(centres[0] - centres[1]) > points[:30].std() + points[30:].std()
     assert np.array_equal(points, features.on_a_plane(table, seed=0))
     assert features.on_a_plane(table[:4], seed=0).shape == (4, 2)
+
+
+def test_images_are_alike_where_their_nearest_has_the_same_value():
+    seen = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]])
+    assert features.alike(seen, pd.Series(list("aabbc"))) == pytest.approx(0.8)
+    assert features.alike(seen, pd.Series(list("ababb"))) == pytest.approx(0.2)  # the last one's nearest is the fourth

@@ -1,11 +1,15 @@
+import base64
 import inspect
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from conftest import publish, random_predictions, random_scores
+from matplotlib.colors import to_rgb
 
 from skinlesion.data import dataset, splits
 from skinlesion.paper import collection
@@ -167,11 +171,82 @@ def draw(name, opened, tiny):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_figure_is_drawn_and_says_what_it_shows(name, opened, tiny):
-    data, metadata = draw(name, opened, tiny)._repr_mimebundle_()
-    assert len(data["image/png"]) > 2000
-    assert metadata["image/png"]["alt"].endswith(".")
-    assert len(metadata["image/png"]["alt"]) >= len("Three.")
-    assert "nan" not in metadata["image/png"]["alt"]
+    picture = draw(name, opened, tiny)
+    shown = BeautifulSoup(picture._repr_mimebundle_()[0]["text/html"], "html.parser")
+    assert len(shown.img["src"]) > 2000
+    assert shown.img["alt"].endswith(".")
+    assert len(shown.img["alt"]) >= len("Three.")
+    assert "nan" not in shown.img["alt"]
+    assert (shown.source is None) == picture.photographs
+    assert ("image/png" in shown.img["src"]) >= picture.photographs
+
+
+def svg(address):
+    kind, _, content = address.partition(";base64,")
+    assert kind == "data:image/svg+xml"
+    return base64.b64decode(content).decode()
+
+
+def test_a_figure_is_an_svg_with_words_or_a_png_where_that_is_smaller():
+    figure, axes = base.blank(8, 3)
+    axes[0].set(title="0.12345 words", xlim=(0, 1))
+    assert ">0.12345 words</text>" in svg(BeautifulSoup(base.Picture(figure, "One.").html(), "html.parser").img["src"])
+    axes[0].plot(*np.random.default_rng(0).random((2, 20_000)), ".")
+    assert BeautifulSoup(base.Picture(figure, "Many.").html(), "html.parser").img["src"].startswith("data:image/png")
+
+
+def test_on_a_phone_panels_stand_below_each_other_with_their_names_and_the_figure_is_left_as_it_was():
+    figure, axes = base.blank(9, 3, columns=3)
+    for axis in axes:
+        base.forest(axis, pd.DataFrame({"value": [1], "low": [0], "high": [2]}, index=["a" * 30]), colours=["red"])
+    axes[1].tick_params(labelleft=False)
+    narrow = base.stacked(figure)
+    narrow.draw_without_rendering()
+    boxes = [axis.get_position() for axis in narrow.axes]
+    assert all(upper.y0 > lower.y1 for upper, lower in pairwise(boxes))
+    assert all(axis.yaxis.get_tick_params()["labelleft"] for axis in narrow.axes)
+    assert narrow.get_figwidth() == base.NARROW
+    assert figure.get_figwidth() == 9
+    assert figure.axes[1].get_position().x0 > figure.axes[0].get_position().x0
+
+
+MACHADO = {
+    "all cones": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+"""What an eye without a kind of cone makes of linear RGB (G. M. Machado et al., IEEE TVCG 15, 1291 (2009))."""
+
+
+def lab(colours, cones):
+    rgb = np.array([to_rgb(colour) for colour in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(MACHADO[cones]), 0, 1)
+    xyz = seen @ np.transpose([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(np.maximum(xyz / [0.9505, 1, 1.089], 1e-4)).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+@pytest.mark.parametrize("cones", MACHADO)
+def test_no_two_classes_look_alike(cones):
+    seen = lab(base.COLOURS.values(), cones)
+    far = np.linalg.norm(seen[:, None] - seen[None], axis=2)[~np.eye(len(seen), dtype=bool)]
+    assert far.min() > 25  # 10.8 between two classes is what was too close
+    assert len({str(line) for line in base.LINES.values()}) == len(set(base.MARKS.values())) == len(dataset.DX)
+
+
+def test_colours_and_words_on_them_can_be_read():
+    for colour in base.COLOURS.values():
+        assert base.contrast(colour, "white") >= 2.95
+    for colour in (*base.PART_COLOURS.values(), base.INK, base.MUTED):
+        assert base.contrast(colour, "white") >= 4.5
+    assert base.contrast("black", "white") == pytest.approx(21)
+    shares = pd.DataFrame(np.linspace(0, 1, 49).reshape(7, 7))
+    _, (axis,) = base.blank(5, 5)
+    base.heat(axis, shares, words=shares.map("{:.0%}".format).to_numpy())
+    grounds = axis.collections[0].get_facecolor()
+    assert min(base.contrast(text.get_color(), ground) for text, ground in zip(axis.texts, grounds, strict=True)) >= 4.5
+    assert {text.get_color() for text in axis.texts} == {"black", "white"}
 
 
 def points(axis):

@@ -1,7 +1,9 @@
 import pandas as pd
 import pytest
+from conftest import publish
 
-from skinlesion.paper import findings
+from skinlesion.paper import collection, findings
+from skinlesion.reporting import tables
 
 
 def claims(verdict, *, seeds=3):
@@ -30,6 +32,31 @@ def test_what_was_not_measured_is_not_spoken_of():
     assert findings.answer({}) == "Not measured yet."
     assert findings.answer(claims("not measured")) == "Not measured yet."
     assert findings.findings({}) == []
+    assert findings.headline({}) == findings.headline(claims("not measured")) == "Not measured yet."
+    assert set(findings.conclusions({}).values()) == {""}
+
+
+def test_the_headline_is_one_sentence_in_per_cent():
+    said = (
+        "80.0% (78.0%–83.0%), not 92%, on lesions that it has not seen; 82.0% (78.0%–83.0%) where the split is by image"
+    )
+    assert findings.headline(claims("not reached")) == f"No: {said}."
+    assert findings.headline(claims("reproduced")).startswith("Yes: 80.0% (78.0%–83.0%), where 92% is claimed, on")
+
+
+def test_every_table_with_numbers_has_a_conclusion(tmp_path):
+    for seed in (0, 1):
+        for study, hit in (("paper", 0.6), ("paper_lesion", 0.3), ("quick", 0.3), ("quick_plain", 0.6)):
+            publish(tmp_path, study, seed, hit=hit)
+    numbers = {name: table.numbers for name, table in collection.make(tmp_path, draws=20).items()}
+    said = findings.conclusions(numbers)
+    assert {name for name, sentence in said.items() if sentence} == {
+        name for name, table in numbers.items() if len(table)
+    }
+    assert "8 runs of 4 studies" in said["runs"]
+    assert "above the mean of the last epochs by image by" in said["selection"]
+    table = numbers["effects"].query("score == 'accuracy'").iloc[0]
+    assert f"{tables.number(table['mean'], sign=True)} (" in said["effects"]
 
 
 @pytest.mark.parametrize(("low", "words"), [(0.01, "zero is excluded"), (-0.01, "zero is not excluded")])

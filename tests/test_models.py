@@ -267,6 +267,13 @@ def test_weights_that_cannot_be_fetched_are_refused_with_the_way_out(cached):
         models.build("mobilenet_v2", weights="IMAGENET1K_V1", classes=7, seed=0)
 
 
+def test_weights_that_are_missing_are_foreseen_before_they_are_needed(cached, tmp_path):
+    assert models.foresee_weights("mobilenet_v2", "IMAGENET1K_V1").endswith("not here yet: training downloads them")
+    assert models.foresee_weights("mobilenet_v2", "none") == models.describe_weights("mobilenet_v2", "none")
+    with pytest.raises(WeightsError, match=r'in a notebook `weights = "<path>"`'):
+        models.foresee_weights("mobilenet_v2", str(tmp_path / "no.pth"))
+
+
 def test_a_file_that_is_not_torchvisions_is_called_a_stand_in(tmp_path):
     path = tmp_path / "mine.pth"
     path.write_bytes(b"something")

@@ -23,14 +23,14 @@ def test_the_whole_recipe_stands_in_one_file_with_a_reason_beside_each_value():
     decisive = {name for group in groups for name in group.model_fields} - OFF
     assert decisive <= set(values)
     assert all(values[name] for name in decisive)
-    assert parameters.load("paper") == parameters.Parameters(study="paper", cell_timeout_minutes=1440)
+    assert parameters.load("paper") == parameters.Parameters(study="paper")
 
 
 @pytest.mark.parametrize(
     ("study", "of", "differs"),
     [
         ("paper_lesion", "paper", {"split_by"}),
-        ("quick", "paper_lesion", {"image_size", "epochs", "cell_timeout_minutes"}),
+        ("quick", "paper_lesion", {"image_size", "epochs"}),
         ("quick_folds", "quick", {"folds"}),
         ("paper_folds", "paper_lesion", {"folds"}),
         ("quick_crossover_b", "quick_crossover_a", {"crossover", "compare_with"}),

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import random_predictions, random_scores
 
 from skinlesion.reporting import tables
@@ -8,13 +9,23 @@ from skinlesion.scoring import decisions, evaluation, lesions, predictions, subg
 
 def test_an_interval_is_written_beside_its_value():
     assert tables.interval(0.81234, 0.79, 0.834) == "0.812 (0.790–0.834)"
-    assert tables.interval(-0.01, -0.02, 0.03, digits=2) == "-0.01 (-0.02 to 0.03)"
+    assert tables.interval(-0.01, -0.02, 0.03, digits=2) == "−0.01 (−0.02 to 0.03)"
     assert tables.interval(0.81234, np.nan, np.nan) == "0.812"
     assert tables.interval(np.nan, np.nan, np.nan) == "–"
+    assert tables.interval(0.022, -0.01, 0.054, sign=True) == "+0.022 (−0.010 to 0.054)"
+    assert tables.interval(1.0, 1.0, 1.0) == "1.000 (same in all draws)"  # eight of eight are no certainty
     rows = pd.DataFrame({"value": [0.5], "low": [0.4], "high": [0.6], "support": [3]}, index=["nv"])
     assert tables.with_interval(rows, digits=1)["nv"] == "0.5 (0.4–0.6)"
     named = pd.concat([rows, rows], keys=["f1", "accuracy"]).swaplevel()
     assert tables.with_interval(named).tolist() == ["0.50 (0.40–0.60)", "0.500 (0.400–0.600)"]
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [(-0.0004, False, "0.000"), (-0.0004, True, "0.000"), (0.5, True, "+0.500"), (-1234.5, False, "−1,234.500")],
+)
+def test_a_number_has_a_true_minus_and_zero_has_no_sign(value, sign, text):
+    assert tables.number(value, sign=sign) == text
 
 
 def test_a_table_has_its_caption_and_readable_words():

@@ -235,7 +235,9 @@ def test_the_page_says_what_it_is_of_and_has_every_table(page):
     text = (page / paper.FOLDER / verification.PAGE).read_text()
     assert "drawn at random" in text
     assert 'href="../index.html"' in text
-    assert text.count("<caption") == len(collection.make(page, draws=10))
+    made = collection.make(page, draws=10).values()
+    assert text.count("<caption") == sum(len(table.numbers) > 0 for table in made) < len(made)
+    assert "No run is here yet." in text[text.index("Left out") :]
     assert len(text) < 2_000_000
     assert not list((page / paper.FOLDER).glob("*.partial.ipynb"))
 

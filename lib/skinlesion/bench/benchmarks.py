@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion import files, parameters, processors, runs
 from skinlesion.bench import reference

@@ -234,8 +234,8 @@ def find_table(folder: Path, name: str | None = None) -> Path:
     missing = f"has no {stems[0]}" if folder.is_dir() else "does not exist"
     raise DatasetError(
         f"no data: {folder} {missing}. Give the folder that holds {stems[0]} and the image "
-        "archives, e.g. `make report STUDY=quick DATA=<folder>`; download them with `make data`; or use the "
-        "study that needs none: `make report`"
+        'archives: `make report STUDY=quick DATA=<folder>`, or in a notebook `data = "<folder>"` in its first cell; '
+        "download them with `make data`; or use the study that needs none, `demo`"
     )
 
 

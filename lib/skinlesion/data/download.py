@@ -16,7 +16,7 @@ from typing import Any
 
 import pooch
 import requests
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion import files
 from skinlesion.data import archives

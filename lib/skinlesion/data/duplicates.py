@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion.data import images
 from skinlesion.data.dataset import LABELS, Dataset, content_sha256

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import PIL
 from PIL import Image, ImageOps
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion.data import archives
 from skinlesion.data.archives import DatasetError

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 __all__ = ["MARKER", "draw", "is_current"]
 

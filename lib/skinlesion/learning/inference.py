@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion import files
 from skinlesion.data import archives, hashes, images, splits

@@ -107,6 +107,20 @@ def describe_weights(backbone: str, weights: str) -> str:
     return f"stand-in weights from {path.name} (SHA-256 {digest[:8]}…), not torchvision's own"
 
 
+def foresee_weights(backbone: str, weights: str) -> str:
+    """Say of the starting weights what :func:`describe_weights` does, and whether they must still be downloaded.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`describe_weights`: before a notebook that needs none of them has made anyone wait.
+    """
+    said = describe_weights(backbone, weights)
+    if weights == "none" or _is_path(weights) or os.path.lexists(_cached(_entry(backbone, weights))):
+        return said
+    return f"{said}, which are not here yet: training downloads them"
+
+
 def require_finite(state: Mapping[str, Tensor]) -> None:
     """Refuse weights with NaN or infinity among them.
 
@@ -183,8 +197,9 @@ def _require_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 
 def _absent(path: Path, reason: str) -> str:
     return (
-        f"weights: {path} {reason}. Give the path of a state_dict (WEIGHTS=<path>), a name of "
-        "torchvision's (WEIGHTS=IMAGENET1K_V1, downloaded), or WEIGHTS=none"
+        f"weights: {path} {reason}. Give the path of a state_dict (WEIGHTS=<path>, in a notebook "
+        '`weights = "<path>"` in its first cell), a name of torchvision\'s (WEIGHTS=IMAGENET1K_V1, downloaded), or '
+        "WEIGHTS=none"
     )
 
 
@@ -227,7 +242,8 @@ def _download(backbone: str, weights: str) -> nn.Module:
         except (OSError, RuntimeError) as error:
             raise WeightsError(
                 f"torchvision's {weights} weights for {backbone} could not be downloaded ({error}). Give a "
-                "file instead (WEIGHTS=<path of a state_dict>), or train from scratch (WEIGHTS=none)"
+                'file instead (WEIGHTS=<path of a state_dict>, in a notebook `weights = "<path>"` in its first '
+                "cell), or train from scratch (WEIGHTS=none)"
             ) from error
     _require_hash(path)
     try:

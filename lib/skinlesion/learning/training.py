@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion import processors
 from skinlesion.data.dataset import DX
@@ -380,5 +380,11 @@ def _line(history: list[dict[str, float]], epochs: int) -> str:
         f"train: loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}  "
         f"validation: loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.3f}  "
         f"lr {row['learning_rate']:.3g}  {row['images_per_second']:.0f} images/s  "
-        f"{row['seconds']:.0f} s, {left:.0f} s left"
+        f"{_duration(row['seconds'])}, {_duration(left)} left"
     )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

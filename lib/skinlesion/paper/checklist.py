@@ -14,6 +14,7 @@ from pandas.io.formats.style import Styler
 
 from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
+from skinlesion.reporting.tables import Absent
 
 ITEMS = Path(__file__).with_suffix(".csv")
 
@@ -27,10 +28,11 @@ TO_ROOT = "../.."
 class Checklist(PaperTable):
     """The table whose column ``where`` links to what answers an item: files, and a heading of theirs after a ``#``."""
 
-    def show(self) -> Styler:
+    def show(self) -> Styler | Absent:
         """Return it for a notebook to show, with its links."""
         links = dict(zip(self.shown["where"], _with_links(self.numbers["where"], _html), strict=True))
-        return super().show().format(links.__getitem__, subset=["where"])
+        shown = super().show()
+        return shown if isinstance(shown, Absent) else shown.format(links.__getitem__, subset=["where"])
 
     def texts(self) -> dict[str, str]:
         """Return the content of its files; Markdown has its links."""

@@ -73,12 +73,14 @@ def claims(main: dict[str, Evidence], measured: Measured, *, between: str = "") 
             facts |= {"margin": claim.margin, "split": split, "seeds": len(main[study].seeds)}
             rows.append({**facts, **found, "gap": gap["mean"], "verdict": judged, "hardware": main[study].hardware})
             row[split] = tables.interval(found["mean"], found.low, found.high)
-            row[f"{split}, verdict"] = judged if judged == "not measured" else f"{judged}, {gap['mean']:+.3f}"
+            row[f"{split}, verdict"] = (
+                judged if judged == "not measured" else f"{judged}, {tables.number(gap['mean'], sign=True)}"
+            )
         shown.append(row)
     caption = (
-        "The preprint's claims, with the margin within which a number is the same, beside what its recipe gives: mean "
-        "over seeds with 95% interval; the validation accuracy is that of the best epoch. Verdict and difference: "
-        f"{RULE}. {paper.of(main, between=between)}"
+        "The preprint's claims, with the margin within which a number is the same, beside what its recipe gives: "
+        f"{paper.mean(main)}; the validation accuracy is that of the best epoch. Verdict and difference: {RULE}. "
+        f"{paper.of(main, between=between)}"
     )
     return PaperTable("claims", pd.DataFrame(rows), pd.DataFrame(shown), caption)
 
@@ -106,11 +108,11 @@ def scores(found: dict[str, Evidence], measured: Measured) -> PaperTable:
             {**row, "always the largest class": f"{row['always the largest class']:.3f}", **paper.cells(table), **said}
         )
     caption = (
-        "Scores on the test part: mean over seeds with 95% interval; accuracy of a constant answer; the standard "
-        "deviation of accuracy between trainings on the same lesions, and its standard error from the lesions. "
+        f"Scores on the test part: {paper.mean(found)}; accuracy of a constant answer; the standard deviation of "
+        "accuracy between trainings on the same lesions, and its standard error from the lesions. "
         f"{paper.of(found)}"
     )
-    return PaperTable("scores", pd.DataFrame(rows), paper.headed(shown), caption)
+    return PaperTable("scores", pd.DataFrame(rows), paper.headed(shown, "study"), caption)
 
 
 def estimands(main: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:
@@ -145,9 +147,9 @@ def estimands(main: dict[str, Evidence], *, draws: int, between: str = "") -> Pa
             shown.append({**facts, **said, **texts})
     caption = (
         "The same networks, counted in three ways; the first is the one in every headline. A vote is the mean of the "
-        f"probabilities of a lesion's images. Mean over seeds with 95% interval. {paper.of(main, between=between)}"
+        f"probabilities of a lesion's images. In a cell: {paper.mean(main)}. {paper.of(main, between=between)}"
     )
-    return PaperTable("estimands", pd.DataFrame(rows), paper.headed(shown), caption)
+    return PaperTable("estimands", pd.DataFrame(rows), paper.headed(shown, "over", "split"), caption)
 
 
 def selection(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
@@ -177,8 +179,8 @@ def selection(main: dict[str, Evidence], *, last: int = 5) -> PaperTable:
             rows.append(row)
             shown.append({**row, "validation": f"{validation:.3f}", "test": _deviation(test)})
     caption = (
-        "Accuracy of the same trainings when other epochs are kept, mean over seeds. The best of many epochs on a part "
-        "is too high on that part: by about what its column loses from there to the mean of the last epochs. "
+        "Accuracy of the same trainings when other epochs are kept. The best of many epochs on a part is too high on "
+        "that part: by about what its column loses from there to the mean of the last epochs. "
         f"{paper.of(main)}"
     )
     return PaperTable("selection", pd.DataFrame(rows), pd.DataFrame(shown), caption)
@@ -202,12 +204,12 @@ def per_class(main: dict[str, Evidence], *, draws: int, between: str = "") -> Pa
             cells[dx, study] = {"dx": dx, "split": STUDIES[study], "images": f"{images:,.0f}", **shown_cells}
     shown = [cells[dx, study] for dx in DX for study in STUDIES if (dx, study) in cells]
     said = paper.of(main, between=between)
-    caption = f"Each diagnosis against the rest on the test part: mean over seeds with 95% interval. {said}"
-    return PaperTable("per_class", pd.DataFrame(rows), paper.headed(shown), caption)
+    caption = f"Each diagnosis against the rest on the test part: {paper.mean(main)}. {said}"
+    return PaperTable("per_class", pd.DataFrame(rows), paper.headed(shown, "dx", "split"), caption)
 
 
 def labels(found: dict[str, Evidence]) -> PaperTable:
-    """Say how many labels are in doubt, over all images, and what doubt is worth: labels exchanged at random."""
+    """Count the candidates for a wrong label over all images; labels exchanged at random say what that is worth."""
     folds = found["quick_folds"]
     rows, shown = [], []
     if len(folds.seeds) == parameters.load(folds.study).folds:
@@ -220,9 +222,10 @@ def labels(found: dict[str, Evidence]) -> PaperTable:
             number = int(told.image_id[at].isin(doubted.image_id).sum())
             row = {"dx": dx, "images": int(at.sum()), "told wrongly": int(wrong[at].sum()), "label in doubt": number}
             rows.append(row | {"share": number / at.sum()})
-            shown.append({key: f"{value:,}" if key != "dx" else value for key, value in row.items()})
+            said = {"dx": dx, "images": row["images"], "told wrongly": row["told wrongly"], "candidates": number}
+            shown.append({key: f"{value:,}" if key != "dx" else value for key, value in said.items()})
             shown[-1]["share"] = f"{number / at.sum():.1%}"
-        null = f"{tests.recall.mean():.0%} of these are in doubt, and {tests.others.mean():.1%} of the others"
+        null = f"{tests.recall.mean():.0%} of these become candidates, and {tests.others.mean():.1%} of the others"
     else:
         null = "not measured"
     caption = (

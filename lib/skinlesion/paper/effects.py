@@ -71,11 +71,11 @@ def effects(
             shown.append((-1.0, {**facts, "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")}))
     ordered = [row for _, row in sorted(shown, key=lambda pair: -pair[0])]
     caption = (
-        f"{QUESTIONS[name]}: score of the first study minus score of the second, on the same test images, mean over "
-        "seeds with 95% interval of the paired difference. Accuracy is the primary endpoint, the other scores are "
+        f"{QUESTIONS[name]}: score of the first study minus score of the second, on the same test images: "
+        f"{paper.mean(measured)} of the paired difference. Accuracy is the primary endpoint, the other scores are "
         f"secondary. {paper.of(measured, between=between)}"
     )
-    return PaperTable(name, pd.DataFrame(rows), paper.headed(ordered), caption)
+    return PaperTable(name, pd.DataFrame(rows), paper.headed(ordered, "difference"), caption)
 
 
 def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:
@@ -122,10 +122,10 @@ def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperT
     caption = (
         "What the leak does: one image of every lesion that has several is tested; of two runs, one has trained on the "
         "lesion's other images and one has not, so that every tested image is its own control. Siblings: how many "
-        "other images of it were trained on. Mean over seeds with 95% interval, paired. Accuracy over all tested "
+        f"other images of it were trained on. In a cell: {paper.mean(measured)}, paired. Accuracy over all tested "
         f"images is the primary endpoint, the rest is secondary. {paper.of(measured, between=between)}"
     )
-    return PaperTable("leak", pd.DataFrame(rows), paper.headed(shown).fillna("–"), caption)
+    return PaperTable("leak", pd.DataFrame(rows), paper.headed(shown, "tested images", "lesion").fillna("–"), caption)
 
 
 ALL, SEEN_MINUS_UNSEEN = "all", "seen − unseen"
@@ -175,7 +175,7 @@ def sources(found: dict[str, Evidence], *, draws: int) -> PaperTable:
         "lesions alone, one training a source; accuracy is the primary endpoint. Macro scores are over the diagnoses "
         f"that the source has. {paper.of(measured)}"
     )
-    return PaperTable("sources", pd.DataFrame(rows), paper.headed(shown), caption)
+    return PaperTable("sources", pd.DataFrame(rows), paper.headed(shown, "source", "network"), caption)
 
 
 def spread(found: dict[str, Evidence]) -> PaperTable:

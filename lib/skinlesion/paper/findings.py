@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from skinlesion.paper import ladder
 from skinlesion.paper.effects import ALL, SEEN_MINUS_UNSEEN
 from skinlesion.paper.tables import FOLDER
 from skinlesion.reporting import tables
@@ -27,6 +29,22 @@ def read(folder: Path) -> dict[str, pd.DataFrame]:
     """Return the numbers of the tables in ``reports/``, by name; none where there is no table."""
     paths = [path for path in sorted((folder / FOLDER).glob("*.csv")) if path.stat().st_size > 1]
     return {path.stem: pd.read_csv(path) for path in paths}
+
+
+def headline(numbers: Numbers) -> str:
+    """Answer the study's question in one sentence, in per cent."""
+    if "claims" not in numbers:
+        return WORDS["not measured"]
+    rows = numbers["claims"].query("claim == 'accuracy'").set_index("split")
+    lesion, image = rows.loc["by lesion"], rows.loc["by image"]
+    word = WORDS[lesion.verdict].removesuffix(".")
+    if lesion.verdict == "not measured":
+        return f"{word}."
+    said = f"{word}: {_percent(lesion)}, {'not' if lesion.verdict == 'not reached' else 'where'} {lesion.preprint:.0%}"
+    said += f"{'' if lesion.verdict == 'not reached' else ' is claimed'}, on lesions that it has not seen"
+    if image.verdict != "not measured":
+        said += f"; {_percent(image)} where the split is by image"
+    return f"{said}."
 
 
 def answer(numbers: Numbers) -> str:
@@ -50,14 +68,130 @@ def answer(numbers: Numbers) -> str:
 
 def findings(numbers: Numbers) -> list[str]:
     """Return what else was found, a sentence or two each; what was not measured is left out."""
-    made = (_leak, _counted, _sources, _choices, _spread)
-    return [sentence for each in made if (sentence := each(numbers))]
+    said = conclusions(numbers)
+    return [said[name] for name in ("leak", "estimands", "sources", "effects", "spread") if said[name]]
+
+
+def conclusions(numbers: Numbers) -> dict[str, str]:
+    """Return what each of the paper's tables says, by the name of the table; empty where it was not measured."""
+    made: dict[str, Callable[[Numbers], str]] = {
+        "claims": _claims,
+        "estimands": _counted,
+        "selection": _selection,
+        "leak": _leak,
+        "effects": _choices,
+        **{name: partial(_changes, name) for name in ("imbalance", "perturbation", "networks")},
+        "ladder": _ladder,
+        "sources": _sources,
+        "spread": _spread,
+        "labels": _labels,
+        "scores": _scores,
+        "per_class": _classes,
+        "convergence": _convergence,
+        "assumptions": _assumptions,
+        "runs": _runs,
+    }
+    return {name: make(numbers) if len(numbers.get(name, ())) else "" for name, make in made.items()}
+
+
+def _claims(numbers: Numbers) -> str:
+    counts = numbers["claims"].groupby("split").verdict.value_counts()
+    of = numbers["claims"].claim.nunique()
+    said = [f"{split}, {number} of {of} are {verdict}" for (split, verdict), number in counts.items()]
+    return f"Of the preprint's claims, {'; '.join(said)}."
+
+
+def _changes(name: str, numbers: Numbers) -> str:
+    score = ENDPOINTS.get(name, "accuracy")
+    rows = _of(numbers, name, score=score)
+    said = [f"{row.difference}: {_value(row)}, {_zero(row)}" for _, row in rows.iterrows()]
+    return f"Changes of {tables.words(score)}. {'; '.join(said)}."
+
+
+ENDPOINTS = {"imbalance": "balanced_accuracy"}
+"""The primary endpoint of a table, where it is not accuracy."""
+
+
+def _ladder(numbers: Numbers) -> str:
+    kept = ladder.kept(numbers["ladder"])
+    tried = numbers["ladder"].query("quantity == 'difference'").step.nunique()
+    return f"Of {tried} steps {len(kept)} are kept{': ' + ', '.join(kept) if kept else ''}."
+
+
+def _selection(numbers: Numbers) -> str:
+    rows = numbers["selection"].set_index(["split", "epoch"])
+    said = []
+    for split, table in rows.groupby(level="split", sort=False):
+        best, last = (table.loc[next(at for at in table.index if word in at[1])] for word in ("the study", "mean of"))
+        said.append(f"{split} by {tables.number(best.validation - last.validation)}")
+    return (
+        "**What choosing the epoch adds.** The kept epoch's validation accuracy is above the mean of the last epochs "
+        f"{' and '.join(said)}."
+    )
+
+
+def _labels(numbers: Numbers) -> str:
+    rows = numbers["labels"].set_index("dx")
+    most, whole = rows.drop("all").share.idxmax(), rows.loc["all"]
+    return (
+        f"**Labels.** {whole['label in doubt']:,.0f} of {whole.images:,.0f} labels ({whole.share:.1%}) are candidates "
+        f"for a wrong one, most often {most} ({rows.share[most]:.0%}); {whole['told wrongly']:,.0f} images are told "
+        "wrongly."
+    )
+
+
+def _scores(numbers: Numbers) -> str:
+    rows = numbers["scores"].set_index(["study", "score"])["mean"].unstack()
+    majority = numbers["scores"].groupby("study")["always the largest class"].first()
+    above = int((rows.accuracy > majority.reindex(rows.index)).sum())
+    low, high = rows.balanced_accuracy.idxmin(), rows.balanced_accuracy.idxmax()
+    return (
+        f"In {above} of {len(rows)} studies accuracy is above that of always naming the largest class; balanced "
+        f"accuracy runs from {rows.balanced_accuracy[low]:.3f} ({low}) to {rows.balanced_accuracy[high]:.3f} ({high})."
+    )
+
+
+def _classes(numbers: Numbers) -> str:
+    table = numbers["per_class"]
+    split = "by lesion" if (table.split == "by lesion").any() else table.split.iloc[0]
+    rows = table[(table.score == "f1") & (table.split == split)].set_index("dx")
+    best, worst = rows["mean"].idxmax(), rows["mean"].idxmin()
+    recall = table[(table.score == "recall") & (table.split == split) & (table.dx == "mel")].iloc[0]
+    return (
+        f"Split {split}, F1 is highest for {best} ({_value(rows.loc[best])}) and lowest for {worst} "
+        f"({_value(rows.loc[worst])}); of the melanoma images {_value(recall)} are found."
+    )
+
+
+def _convergence(numbers: Numbers) -> str:
+    rows = numbers["convergence"]
+    rise = rows.validation_loss_last / rows.validation_loss_lowest - 1
+    swing = rows.accuracy_highest - rows.accuracy_lowest
+    return (
+        f"The training loss falls in {(rows.train_loss_last < rows.train_loss_first).sum()} of {len(rows)} runs. The "
+        f"validation loss ends up to {rise.max():.0%} above its lowest, and in the last epochs the validation accuracy "
+        f"still swings by up to {swing.max():.3f}."
+    )
+
+
+def _assumptions(numbers: Numbers) -> str:
+    rows = numbers["assumptions"]
+    silent = int((rows["the preprint says"] == "nothing").sum())
+    return f"Of {len(rows)} choices that had to be made, the preprint says nothing of {silent}, too little of the rest."
+
+
+def _runs(numbers: Numbers) -> str:
+    rows = numbers["runs"]
+    return (
+        f"{len(rows)} runs of {rows.study.nunique()} studies, {rows.minutes.astype(float).sum() / 60:.1f} hours of "
+        "training."
+    )
 
 
 def _leak(numbers: Numbers) -> str:
     rows = _of(numbers, "leak", score="accuracy", lesion=SEEN_MINUS_UNSEEN)
     whole = rows[rows["tested images"] == ALL] if len(rows) else rows
-    said = [f"{_value(row)} at {row['size']} ({_pairs(row.seeds)})" for _, row in whole.iterrows()]
+    said = [f"{_change(row)} at {row['size']} ({_pairs(row.seeds)})" for _, row in whole.iterrows()]
     if not said:
         return ""
     return (
@@ -83,8 +217,8 @@ def _sources(numbers: Numbers) -> str:
         return ""
     worst, least = rows.loc[rows["mean"].idxmin()], rows.loc[rows["mean"].idxmax()]
     return (
-        f"**Another source.** On images of a source that it was not trained on, accuracy changes by {_value(worst)} "
-        f"({worst.source}) to {_value(least)} ({least.source}), against networks that know the source, on the same "
+        f"**Another source.** On images of a source that it was not trained on, accuracy changes by {_change(worst)} "
+        f"({worst.source}) to {_change(least)} ({least.source}), against networks that know the source, on the same "
         "images (one training a source)."
     )
 
@@ -93,7 +227,7 @@ def _choices(numbers: Numbers) -> str:
     rows = _of(numbers, "effects", score="accuracy", ablation=False)
     if rows.empty:
         return ""
-    said = [f"{row.difference}: {_value(row)}, {_zero(row)}" for _, row in rows.iterrows()]
+    said = [f"{row.difference}: {_change(row)}, {_zero(row)}" for _, row in rows.iterrows()]
     return f"**What the open choices do** to accuracy. {'; '.join(said)}."
 
 
@@ -119,6 +253,14 @@ def _of(numbers: Numbers, name: str, **where: object) -> pd.DataFrame:
 
 def _value(row: pd.Series) -> str:
     return tables.interval(row["mean"], row.low, row.high)
+
+
+def _change(row: pd.Series) -> str:
+    return tables.interval(row["mean"], row.low, row.high, sign=True)
+
+
+def _percent(row: pd.Series) -> str:
+    return f"{row['mean']:.1%}" if pd.isna(row.low) else f"{row['mean']:.1%} ({row.low:.1%}–{row.high:.1%})"
 
 
 def _zero(row: pd.Series) -> str:

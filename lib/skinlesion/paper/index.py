@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from skinlesion import files, runs
+from skinlesion.paper import findings, lookup
 from skinlesion.paper.evidence import Evidence
-from skinlesion.reporting import pages
+from skinlesion.paper.tables import FOLDER
+from skinlesion.reporting import markup, pages
+from skinlesion.reporting.figures import paper_tables
 from skinlesion.reporting.tables import heading, stated
 from skinlesion.scoring import evaluation
 
@@ -39,8 +43,11 @@ class Overview(pages.Header):
         self.rows |= {"commit": pages.commit(), "tables made on": html.escape(runs.hardware()), "time": runs.now()}
 
 
+QUESTION = "Does MobileNetV2 reach 92% on HAM10000?"
+
+
 def write(folder: Path) -> Path:
-    """Write ``index.html``: every report of every study and seed in `folder`, with its key numbers.
+    """Write ``index.html``: what was found, then every report of every study and seed in `folder`, the demo last.
 
     Returns
     -------
@@ -49,38 +56,56 @@ def write(folder: Path) -> Path:
     """
     here = runs.find(folder).values()
     shown = [run for run in here if _links(run, folder)]
-    entries = "".join(_index_entry(run, folder) for run in sorted(shown, key=lambda run: run.synthetic))
+    real, drawn = ([run for run in shown if run.synthetic is synthetic] for synthetic in (False, True))
+    entries = "".join(_index_entry(run, folder) for run in real)
     rest = _index_rest([run for run in here if run not in shown])
-    css = (pages.TEMPLATE / "report.css").read_text(encoding="utf-8")
-    page = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>Reports</title>
-<style>{css}</style></head>
-<body><main class="index"><h1>Reports</h1>
-{_paper_entry(folder)}<p>Every run that lies here. Scores are of the test part; in brackets, 95% intervals from a
-bootstrap over lesions.</p>
-{entries + rest or "<p>There is none yet: <code>make report</code> makes one.</p>"}</main></body></html>
-"""
+    demo = "".join(_index_entry(run, folder) for run in drawn)
+    body = f"""{_answer(folder)}
+{_elsewhere(folder, lookup.write(folder))}<p>Every run that lies here. Scores are of the
+test part; in brackets, 95% intervals from a bootstrap over lesions.</p>
+{entries + rest + demo or "<p>There is none yet: <code>make report</code> makes one.</p>"}"""
     path = folder / "index.html"
-    files.write_text(path, page)
+    files.write_text(path, pages.shell("Reports", body))
     return path
 
 
-def _paper_entry(folder: Path) -> str:
-    page = folder / "tables" / f"{pages.PAPER}.html"
-    if not page.is_file():
-        return ""
-    return (
-        f'<p><a href="tables/{page.name}">The paper\'s tables</a>: each claim of the preprint, and its verdict.</p>\n'
-    )
+def _answer(folder: Path) -> str:
+    """Return the answer to the study's question, its figure and what else was found, where the tables are here."""
+    numbers = findings.read(folder)
+    if "claims" not in numbers:
+        return "<h1>Reports</h1>"
+    figure = dataclasses.replace(paper_tables.claims(numbers["claims"]), source=f"{FOLDER}/claims.csv")
+    said = "".join(f"<li>{markup.inline(each)}</li>" for each in findings.findings(numbers))
+    return f"""<h1>{QUESTION}</h1>
+<p class="lead"><b>{findings.headline(numbers)}</b></p>
+{figure.html()}
+<section class="findings"><h2>Findings</h2><ul>{said}</ul></section>
+<h2>Reports</h2>"""
+
+
+def _elsewhere(folder: Path, looked_up: Path | None) -> str:
+    page, above = folder / FOLDER / f"{pages.PAPER}.html", folder.parent / "index.html"
+    said = [
+        f'<a href="{FOLDER}/{page.name}">The paper\'s tables</a>: each claim of the preprint, and its verdict.'
+        if page.is_file()
+        else "",
+        f'<a href="{looked_up.name}">Look an image up</a>: its label, and what each run says of it.'
+        if looked_up
+        else "",
+        '<a href="../index.html">The published reports</a>: what is here is of your own runs.'
+        if above.is_file()
+        else "",
+    ]
+    return "".join(f"<p>{each}</p>\n" for each in said if each)
 
 
 def _index_entry(run: runs.Files, folder: Path) -> str:
     """Return the section of a run that has reports."""
+    head, at = ["part", *(heading(score) for score in SCORES)], run.folder.relative_to(folder)
     return f"""<section>
 <h2>{_name(run)}</h2>
 <p>{html.escape(_facts(run))}</p>
-{_html_table([heading(score) for score in SCORES], [_scores(run)])}
+{_html_table(head, [["test", *_scores(run)]], at)}
 <p>{" · ".join(_links(run, folder))}</p>
 </section>
 """
@@ -99,10 +124,11 @@ def _index_rest(left: list[runs.Files]) -> str:
 """
 
 
-def _html_table(head: list[str], rows: list[list[str]]) -> str:
+def _html_table(head: list[str], rows: list[list[str]], at: Path | None = None) -> str:
     heads = "".join(f"<th>{each}</th>" for each in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="output_html"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    source = f' data-source="{html.escape(at.as_posix())}/metrics.json"' if at else ""
+    return f"<table{source}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _name(run: runs.Files) -> str:

@@ -66,7 +66,7 @@ def ladder(found: Mapping[str, Evidence], planned: Mapping[str, studies.Study], 
         + ("" if len(open_parts) > 1 else f"The test part is looked at once {FINAL} is trained. ")
         + paper.of({name: found[name] for name in names}, part="validation")
     )
-    return PaperTable("ladder", pd.DataFrame(rows), paper.headed(shown).fillna("–"), caption)
+    return PaperTable("ladder", pd.DataFrame(rows), paper.headed(shown, "step", "over", "kept").fillna("–"), caption)
 
 
 def studies_of(planned: Mapping[str, studies.Study]) -> list[str]:

@@ -54,7 +54,7 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         f"accuracy is the primary endpoint. The preprint prints {claimed}; a row crosses a number where its whole "
         f"interval does. {paper.of(measured)}"
     )
-    return PaperTable("road", pd.DataFrame(rows), paper.headed(shown), caption)
+    return PaperTable("road", pd.DataFrame(rows), paper.headed(shown, "printed"), caption)
 
 
 def crosses(row: pd.Series) -> str:

@@ -45,12 +45,13 @@ class PaperTable:
     shown: pd.DataFrame
     caption: str
 
-    def show(self) -> Styler:
-        """Return it for a notebook to show; words wrap, numbers do not."""
-        styler = tables.show(self.shown, caption=self.caption, index=False)
-        if self.name in ("assumptions", "checklist", "runs"):
-            return styler.set_properties(**{"text-align": "left", "white-space": "normal"})
-        return styler
+    def show(self) -> Styler | tables.Absent:
+        """Return it for a notebook to show, or that it has no number yet."""
+        if self.numbers.empty:
+            return tables.Absent("No run is here yet.")
+        source = " ".join(f"{self.name}.{kind}" for kind in ("csv", "md", "tex"))
+        words = self.name in ("assumptions", "checklist", "runs")
+        return tables.show(self.shown, caption=self.caption, index=False, source=source, words=words)
 
     def texts(self) -> dict[str, str]:
         """Return the content of its files: CSV, Markdown and LaTeX, by file name."""
@@ -112,7 +113,10 @@ def between(found: Mapping[str, Evidence], measured: Mapping[tuple[str, str], pd
         return ""
     study = max(several, key=several.__getitem__)
     deviation = measured[study, "test"].between["accuracy"]
-    return f"; {len(found[study].seeds)} trainings of {study} differ in accuracy by a deviation of {deviation:.3f}"
+    number = len(found[study].seeds)
+    if deviation < 0.0005:
+        return f"; {number} trainings of {study} differ in accuracy by no more than their lesions explain"
+    return f"; {number} trainings of {study} differ in accuracy by a deviation of {deviation:.3f}"
 
 
 def size(chosen: Parameters) -> str:
@@ -130,9 +134,23 @@ def cells(table: pd.DataFrame, names: tuple[str, ...] = SHOWN, *, digits: int = 
     return {name: tables.interval(*table.loc[name, ["mean", "low", "high"]], digits=digits) for name in names}
 
 
-def headed(rows: list[dict]) -> pd.DataFrame:
-    """Return rows as a table whose columns have the names that a reader knows them by."""
-    return pd.DataFrame(rows).rename(columns=tables.heading)
+def headed(rows: list[dict], *first: str) -> pd.DataFrame:
+    """Return rows as a table whose columns have the names that a reader knows them by.
+
+    Parameters
+    ----------
+    first
+        The columns that say what a row is; the scores come next, whatever else is known of it last.
+    """
+    table = pd.DataFrame(rows)
+    order = sorted(table, key=lambda name: (name not in first, name not in evaluation.BY_NAME))
+    return table[order].rename(columns=tables.heading)
+
+
+def mean(found: Mapping[str, Evidence]) -> str:
+    """Say what a cell holds: a mean over seeds only where there are several."""
+    several = any(len(runs_of.seeds) > 1 for runs_of in found.values())
+    return "mean over seeds with 95% interval" if several else "value with 95% interval"
 
 
 def over_seeds(runs_of: Evidence, part: str, draws: int) -> pd.DataFrame:

@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from skinlesion import files
@@ -67,3 +69,9 @@ def on_a_plane(features: np.ndarray, *, seed: int) -> np.ndarray:
     """
     perplexity = min(30.0, max(2.0, (len(features) - 1) / 3))
     return TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(features)
+
+
+def alike(features: np.ndarray, values: pd.Series) -> float:
+    """Return the share of images whose nearest other image, by their features of shape (N, F), has the same value."""
+    nearest = NearestNeighbors(n_neighbors=1).fit(features).kneighbors(return_distance=False)[:, 0]
+    return float((values.to_numpy() == values.to_numpy()[nearest]).mean())

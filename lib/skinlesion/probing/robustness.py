@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as v2
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion.learning import batches, engine
 from skinlesion.scoring import evaluation

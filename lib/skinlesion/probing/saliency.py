@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skinlesion.data.dataset import DX
 from skinlesion.learning import augmentation, batches, engine, inference

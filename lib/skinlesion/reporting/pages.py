@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from skinlesion import files, runs
 from skinlesion.data.mistakes import MISTAKES
 from skinlesion.errors import StudyError
 from skinlesion.parameters import Parameters
+from skinlesion.reporting import markup, watch
 
 TITLES = {
     "01_eda": "Data",
@@ -36,6 +38,15 @@ TITLES = {
     "05_error_analysis": "Error analysis",
 }
 """The notebooks in their order, and what the pages call them."""
+
+SOURCES = {
+    "01_eda": "eda.json",
+    "02_preprocessing": "preprocessing.json",
+    "03_training": "history.csv",
+    "04_evaluation": "metrics.json",
+    "05_error_analysis": "errors.json",
+}
+"""The file behind the tables and figures of each, where they name no other."""
 
 PAPER, ROAD = "06_paper_tables", "07_road"
 """The notebooks across all runs; their pages lie in ``reports/tables/``."""
@@ -104,8 +115,10 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     Raises
     ------
     ReportError
-        Naming the notebook, the cell, the error and the partial notebook.
+        Naming the notebook, the cell, the error and the partial notebook; or saying that it got nowhere for
+        ``cell_timeout_minutes``.
     """
+    limit, stalled = parameters.cell_timeout_minutes, threading.Event()
     partial = output.with_suffix(".partial.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     # Papermill warns of every key that is not in the parameters cell; load() has checked them all.
@@ -113,7 +126,11 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
     os.environ["TQDM_DISABLE"] = "1"
     try:
-        with files.alone(output), tempfile.TemporaryDirectory(dir=_short()) as sockets:
+        with (
+            files.alone(output),
+            tempfile.TemporaryDirectory(dir=_short()) as sockets,
+            watch.stalled(sockets, limit=limit * 60) as stalled,
+        ):
             papermill.execute_notebook(
                 str(notebook),
                 str(partial),
@@ -121,22 +138,29 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
                 kernel_name="python3",
                 cwd=str(notebook.parent),
                 start_timeout=START_TIMEOUT,
-                execution_timeout=parameters.cell_timeout_minutes * 60,
+                execution_timeout=None,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 progress_bar=sys.stderr.isatty(),
                 # Sockets in a folder of their own: kernels started side by side cannot take each other's ports.
                 config=Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}),
             )
-    except PapermillExecutionError as error:
+    except Exception as error:
+        if stalled.is_set():
+            raise ReportError(
+                f"{notebook.name} was stopped: for {limit:g} minutes (parameter `cell_timeout_minutes`) it computed "
+                f"next to nothing. Run the same command again: it goes on where it stopped.\n"
+                f"  The notebook up to there: {partial}"
+            ) from error
+        if not isinstance(error, PapermillExecutionError):
+            raise ReportError(
+                f"{notebook.name} did not finish: {type(error).__name__}: {error}\n"
+                f"  The notebook up to there: {partial}"
+            ) from error
         raise ReportError(
             f"{notebook.name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
             f"{error.ename}: {error.evalue}\n"
             f"  The notebook up to there: {partial}"
-        ) from error
-    except Exception as error:
-        raise ReportError(
-            f"{notebook.name} did not finish: {type(error).__name__}: {error}\n  The notebook up to there: {partial}"
         ) from error
     files.write_text(output, render(nbformat.read(partial, as_version=4), name=output.name))
     partial.unlink()
@@ -171,37 +195,92 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    body = HTMLExporter(template_name="basic").from_notebook_node(notebook)[0]
-    soup = BeautifulSoup(body, "html.parser")
-    heading = soup.find("h1")
-    title = _text(heading) if heading else Path(name).stem
     kept = notebook.metadata.get("papermill", {})
     seconds = kept.get("duration")
     parameters = kept.get("parameters", {})
-    of_all_runs = Path(name).stem in (PAPER, ROAD)
-    script = (TEMPLATE / "report.js").read_text(encoding="utf-8")
+    stem, of = Path(name).stem, f"{parameters.get('study', '')} seed {parameters.get('seed', 0)}"
+    heading = next(
+        (line for cell in notebook.cells for line in cell.source.splitlines() if line.startswith("# ")), stem
+    )
+    title = heading.removeprefix("# ").strip()
     report = {
         "name": name,
-        "title": title if of_all_runs else f"{title} · {parameters.get('study', '')} seed {parameters.get('seed', 0)}",
-        "home": "../index.html" if of_all_runs else "../../index.html",
-        "css": (TEMPLATE / "report.css").read_text(encoding="utf-8")
-        + HtmlFormatter(style="friendly").get_style_defs(".highlight"),
-        "synthetic": soup.select_one("p.synthetic") is not None,
-        "siblings": [] if of_all_runs else [(f"{stem}.html", text) for stem, text in TITLES.items()],
-        "contents": [(tag["id"], _text(tag)) for tag in soup.find_all("h2") if tag.get("id")],
-        "script": script,
-        "script_hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        "photographs": "none" if of_all_runs or not parameters.get("galleries", True) else "shown",
+        "title": title if stem in (PAPER, ROAD) else f"{title} · {of}",
+        "home": "../index.html" if stem in (PAPER, ROAD) else "../../index.html",
+        "head": head(style=HtmlFormatter(style="default").get_style_defs(".highlight")),
+        "script": script(),
+        "siblings": [] if stem in (PAPER, ROAD) else [(f"{each}.html", text) for each, text in TITLES.items()],
+        "photographs": "none" if stem in (PAPER, ROAD) or not parameters.get("galleries", True) else "shown",
         "footer": f"Run by papermill in {seconds:.0f} s." if seconds else "",
     }
     page, _ = exporter.from_notebook_node(notebook, resources={"report": report})
-    if report["synthetic"]:
-        # Once at the top of the page is enough.
-        parsed = BeautifulSoup(page, "html.parser")
-        for banner in parsed.select("main p.synthetic"):
-            banner.decompose()
-        page = str(parsed)
-    return page
+    soup = BeautifulSoup(page, "html.parser")
+    banners = soup.select("main p.synthetic")
+    for banner in banners:  # once at the top of the page is enough
+        banner.decompose()
+    markup.finish(soup, source=SOURCES.get(stem, ""))
+    if banners and soup.body:
+        soup.body.insert(0, BeautifulSoup(SYNTHETIC, "html.parser"))
+    return str(soup)
+
+
+SYNTHETIC = (
+    '<p class="synthetic" role="region" aria-label="Synthetic data">SYNTHETIC DATA: every image and every number on '
+    "this page was drawn by a program. It says nothing about skin.</p>"
+)
+"""What a page of synthetic data opens with; printed, it stands on every sheet."""
+
+
+def script(name: str = "report.js") -> str:
+    """Return a script of the template."""
+    return (TEMPLATE / name).read_text(encoding="utf-8")
+
+
+def head(*scripts: str, style: str = "") -> str:
+    """Return what the head of every page holds: a policy that lets only its own scripts run, and the style.
+
+    Parameters
+    ----------
+    scripts
+        What the page runs; without any, ``report.js``.
+    style
+        Appended to ``report.css``.
+    """
+    digests = (hashlib.sha256(each.encode()).digest() for each in scripts or (script(),))
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    css = (TEMPLATE / "report.css").read_text(encoding="utf-8")
+    return (
+        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        f"style-src 'unsafe-inline'; script-src {allowed}\">\n<style>\n{css}{style}\n</style>"
+    )
+
+
+def shell(title: str, body: str, *, synthetic: bool = False, more: str = "") -> str:
+    """Return a page that comes from no notebook.
+
+    Parameters
+    ----------
+    body
+        The content of its ``main``.
+    more
+        The name of a script of the template that it runs beside ``report.js``.
+    """
+    scripts = [script(), *([script(more)] if more else [])]
+    run = "".join(f"<script>{each}</script>" for each in scripts)
+    page = f"""<!DOCTYPE html>
+<html lang="en"><head>
+{head(*scripts)}
+<title>{html.escape(title)}</title></head>
+<body>{SYNTHETIC if synthetic else ""}
+<a class="skip" href="#main">Skip to the content</a>
+<main class="index" id="main">{body}</main>
+{run}</body></html>
+"""
+    soup = BeautifulSoup(page, "html.parser")
+    if soup.main:
+        markup.dress(soup, soup.main, source="")
+    return str(soup)
 
 
 def commit() -> str:
@@ -219,10 +298,6 @@ def _as_run(source: str, given: Mapping[str, Any]) -> str:
         return match[0] if value is None or "/" in str(value) else f"{match['name']} = {json.dumps(value)}"
 
     return re.sub(r'^(?P<name>\w+) = ("[^"]*"|\S+)', line, source, flags=re.MULTILINE)
-
-
-def _text(tag: Any) -> str:
-    return str(tag.get_text()).removesuffix("¶").strip()
 
 
 def _tags(cell: nbformat.NotebookNode) -> list[str]:

@@ -70,33 +70,44 @@ def findings(
     )
     if len(worse):
         row = worse.loc[worse.gap.idxmin()]
-        said[-1] += f" Furthest below is {_group(row)}, by {-row.gap:.3f} ({-row.gap_high:.3f}–{-row.gap_low:.3f})."
+        said[-1] += f" Furthest below is {_group(row)}: {interval(row.gap, row.gap_low, row.gap_high)}."
     doubt = doubtful[doubtful.images >= min(20, doubtful.images.max())].sort_values("fraction").iloc[-1]
     said.append(
-        f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are in doubt, most often with dx_type "
-        f"{doubt.name} ({doubt.fraction:.1%} of {doubt.images:,.0f}); {consistency['inconsistent']} of "
-        f"{consistency['lesions']} lesions with several images get more than one diagnosis."
+        f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are candidates for a wrong "
+        f"one, most often with dx_type {doubt.name} ({doubt.fraction:.1%} of {doubt.images:,.0f}); "
+        f"{consistency['inconsistent']} of {consistency['lesions']} lesions with several images get more "
+        "than one diagnosis."
     )
     if without is not None:
-        score = without.balanced_accuracy
-        looked = ""
-        if on_lesion is not None and on_lesion.value.notna().any():
-            known = on_lesion.dropna(subset="value")
-            share, area = (np.average(known[name], weights=known.images) for name in ("value", "area"))
-            looked = f" {share:.0%} of Grad-CAM lies on the lesion, which covers {area:.0%} of the frame."
-        said.append(
-            f"**What it leans on.** Balanced accuracy on a sample of all classes is {score['untouched']:.2f}; "
-            f"{score['lesion removed']:.2f} with the lesion painted over, {score['background removed']:.2f} with the "
-            f"background painted over.{looked}"
-        )
+        said.append(leans(without, on_lesion))
     if corrupted is not None:
-        ends = corrupted[corrupted.severity == corrupted.severity.max()].set_index("corruption").balanced_accuracy
-        start = corrupted.balanced_accuracy[corrupted.severity == 0].iloc[0]
-        said.append(
-            f"**In another light.** From {start:.2f}, balanced accuracy falls to {ends.min():.2f} under the severest "
-            f"{ends.idxmin()} and least under {ends.idxmax()} ({ends.max():.2f})."
-        )
+        said.append(in_another_light(corrupted))
     return said
+
+
+def leans(without: pd.DataFrame, on_lesion: pd.DataFrame | None) -> str:
+    """Say what is left of the score without the lesion and without the rest, and where Grad-CAM looks."""
+    score = without.balanced_accuracy
+    looked = ""
+    if on_lesion is not None and on_lesion.value.notna().any():
+        known = on_lesion.dropna(subset="value")
+        share, area = (np.average(known[name], weights=known.images) for name in ("value", "area"))
+        looked = f" {share:.0%} of Grad-CAM lies on the lesion, which covers {area:.0%} of the frame."
+    return (
+        f"**What it leans on.** Balanced accuracy on a sample of all classes is {score['untouched']:.2f}; "
+        f"{score['lesion removed']:.2f} with the lesion painted over, {score['background removed']:.2f} with the "
+        f"background painted over.{looked}"
+    )
+
+
+def in_another_light(corrupted: pd.DataFrame) -> str:
+    """Say which corruption costs most and which least."""
+    ends = corrupted[corrupted.severity == corrupted.severity.max()].set_index("corruption").balanced_accuracy
+    start = corrupted.balanced_accuracy[corrupted.severity == 0].iloc[0]
+    return (
+        f"**In another light.** From {start:.2f}, balanced accuracy falls to {ends.min():.2f} under the severest "
+        f"{ends.idxmin()} and least under {ends.idxmax()} ({ends.max():.2f})."
+    )
 
 
 def _group(row: pd.Series) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ def frame(columns: Mapping[str, Any], *, index: Sequence[str] | None = None) -> 
     return pd.DataFrame(columns, index=index)
 
 
-def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = True) -> Styler:
+def show(
+    frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = True, source: str = "", words: bool = False
+) -> Styler:
     """Return a table for a notebook to show.
 
     Parameters
@@ -30,6 +33,10 @@ def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = Tr
         what is missing as a dash.
     caption
         What data, which part, how many images and lesions, and what the interval is.
+    source
+        The files behind it, separated by spaces, where they are not the page's own: its page links them.
+    words
+        Whether its cells are sentences, which wrap.
     """
     flat = frame.copy()
     if isinstance(flat.columns, pd.MultiIndex):
@@ -37,7 +44,27 @@ def show(frame: pd.DataFrame, *, caption: str, digits: int = 3, index: bool = Tr
     flat.columns = [_escaped(heading(str(column))) for column in flat.columns]
     flat.index = pd.Index([_escaped(heading(str(name))) for name in flat.index])
     styler = flat.style.set_caption(_escaped(caption)).format(lambda value: _escaped(_word(value, digits)))
+    styler = styler.set_table_attributes(f'data-source="{source}" class="{"words" if words else "numbers"}"')
     return styler if index else styler.hide(axis="index")
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What a notebook shows in the place of what is not there; a page leaves the section out and says why at its end.
+
+    Attributes
+    ----------
+    reason
+        In a sentence.
+    """
+
+    reason: str
+
+    def _repr_html_(self) -> str:
+        return f'<p class="absent">{_escaped(self.reason)}</p>'
+
+
+NO_PHOTOGRAPHS = Absent("Photographs are left out of this report (galleries: false).")
 
 
 def _escaped(text: str) -> str:
@@ -59,17 +86,26 @@ def with_interval(table: pd.DataFrame, *, digits: int | None = None) -> pd.Serie
     return pd.Series([interval(*row[:3], digits=each) for row, each in rows], index=table.index, dtype=object)
 
 
-def interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
+def interval(value: float, low: float, high: float, *, digits: int = 3, sign: bool = False) -> str:
     """Return ``value (low–high)``, the value alone where there is no interval, a dash without a value.
 
-    A negative end is set off by a word, since a dash before a minus cannot be read.
+    A negative end is set off by a word, since a dash before a minus cannot be read. Of what is the same in every draw,
+    as a class whose few images are all right, no interval is stated: its draws would pretend to certainty.
     """
     if pd.isna(value):
         return "–"
     if pd.isna(low):
-        return f"{value:.{digits}f}"
+        return number(value, digits, sign=sign)
+    if low == value == high:
+        return f"{number(value, digits, sign=sign)} (same in all draws)"
     between = " to " if low < 0 else "–"
-    return f"{value:.{digits}f} ({low:.{digits}f}{between}{high:.{digits}f})"
+    return f"{number(value, digits, sign=sign)} ({number(low, digits)}{between}{number(high, digits)})"
+
+
+def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
+    """Return a number as text: with a true minus, thousands separated, and no sign before a zero."""
+    text = f"{value:{'+' if sign else ''},.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("+-")
 
 
 def stated(headline: Mapping[str, Any], name: str) -> str:
@@ -208,7 +244,7 @@ def _word(value: object, digits: int) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return "–" if value != value else f"{value:,.{digits}f}"
+        return "–" if value != value else number(value, digits)
     if isinstance(value, int):
         return f"{value:,}"
     return "–" if value is None or value is pd.NA else str(value)

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
+import re
+import textwrap
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import colors, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from skinlesion.data.dataset import DX
 
-COLOURS = dict(zip(DX, ["#0173b2", "#de8f05", "#029e73", "#949494", "#d55e00", "#56b4e9", "#cc78bc"], strict=True))
-"""One colour a class, from seaborn's colour-blind-safe palette (B. Wong, Nat. Methods 8, 441 (2011))."""
+COLOURS = dict(zip(DX, ["#312c89", "#de7900", "#00473e", "#ad8f72", "#8e3100", "#0b98fa", "#b176a6"], strict=True))
+"""One colour a class, as far apart for whoever sees no red or no green as for others (a test measures it)."""
+
+LINES = dict(zip(DX, ["-", (0, (5, 1)), (0, (1, 1)), "-.", (0, (8, 2)), "--", (0, (3, 1, 1, 1, 1, 1))], strict=True))
+MARKS = dict(zip(DX, "os^Dv.P", strict=True))
+"""One kind of line and of mark a class, so that none is told by its colour alone."""
 
 PART_COLOURS = {
     "train": "#555555",
     "validation": "#0173b2",
-    "calibration": "#029e73",
-    "test": "#d55e00",
-    "vault": "#a3529b",
+    "calibration": "#007a5a",
+    "test": "#b84c00",
+    "vault": "#8a3f82",
 }
+"""One colour a part, dark enough for words."""
 
 INK = "#1f2430"
 MUTED = "#6b7280"
@@ -42,9 +52,17 @@ STYLE = {
 }
 
 
+NARROW = 3.9
+"""Width in inches of a figure as a phone shows it."""
+
+
+LONG = 24
+"""Characters of a name beside an axis of which a phone leaves the axis enough room."""
+
+
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its alternative text, shown by a notebook as a PNG that carries it.
+    """A figure with its alternative text, shown as SVG or PNG, whichever is smaller, and a second time for phones.
 
     Attributes
     ----------
@@ -52,20 +70,112 @@ class Picture:
         What is drawn.
     alt
         What it shows, in a sentence, for a reader who cannot see it.
-    resolution
-        In dots per inch.
+    photographs
+        Whether it shows photographs: these are kept as they are, and never inverted where a page is dark.
+    source
+        The file behind it, where it is not the page's own: its page links it.
     """
 
     figure: Figure
     alt: str
-    resolution: int = 150  # sharp on a laptop, and a page stays well under 2 MB
+    photographs: bool = False
+    source: str = ""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=self.resolution, facecolor="white")
-        png = base64.b64encode(buffer.getvalue()).decode()
+        return {"text/html": self.html(), "text/plain": self.alt}, {}
+
+    def html(self) -> str:
+        """Return it as an element of a page that needs no other file."""
         width = round(self.figure.get_figwidth() * 96)
-        return {"image/png": png, "text/plain": self.alt}, {"image/png": {"alt": self.alt, "width": width}}
+        kind, narrow = ' class="photographs"', ""
+        if not self.photographs:
+            kind, narrow = "", f'<source media="(max-width: 40rem)" srcset="{_address(stacked(self.figure))}">'
+        shown = _address(self.figure, photographs=self.photographs)
+        text = html.escape(self.alt[:1].upper() + self.alt[1:])
+        shown = f'<img src="{shown}" alt="{text}" width="{width}">'
+        return f'<picture{kind} data-source="{self.source}">{narrow}{shown}</picture>'
+
+
+def stacked(figure: Figure) -> Figure:
+    """Return a copy of a figure for a narrow screen: axes that stand side by side stand below each other."""
+    copy = deepcopy(figure)
+    axes = [axis for axis in copy.axes if axis.axison]
+    place = axes[0].get_subplotspec()
+    assert place is not None
+    spec = place.get_gridspec()
+    width, height = copy.get_size_inches()
+    alone = all(axis.yaxis.get_tick_params()["labelleft"] for axis in axes)  # else the first one's names stand for all
+    columns = max(1, round(spec.ncols * NARROW / width)) if alone else 1
+    rows = -(-len(axes) // columns)
+    each = height / spec.nrows
+    for axis in axes:
+        names = [label.get_text() for label in axis.get_yticklabels()]
+        if max(map(len, names), default=0) > LONG:
+            axis.set_yticks(axis.get_yticks(), [textwrap.fill(name, LONG) for name in names])
+            each = height / spec.nrows * 1.5
+        axis.set_xlabel(textwrap.fill(axis.get_xlabel(), 2 * LONG))
+    if any(axis.get_aspect() == 1 for axis in axes):
+        each = min(each, 1.1 * NARROW / columns)
+    copy.set_size_inches(NARROW, each * rows)
+    if columns == spec.ncols:
+        return copy
+    grid = copy.add_gridspec(rows, columns)
+    for number, axis in enumerate(axes):
+        axis.set_subplotspec(grid[number // columns, number % columns])
+        axis.tick_params(labelleft=True)
+    return copy
+
+
+def _address(figure: Figure, *, photographs: bool = False) -> str:
+    """Return a figure as a data URL; photographs do not compress as lines do, and are coarser."""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skinlesion"}):
+        png, svg = io.BytesIO(), io.StringIO()
+        # On no ground of its own: a dark page shows it inverted.
+        figure.savefig(png, format="png", dpi=80 if photographs else 150, transparent=not photographs)
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    # Hundredths of a point are fine enough for places; words, between the tags, stay as they are.
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d{2})\d+", r"\1", tag[0]), svg.getvalue())
+    text = re.sub(r"(?s)<metadata>.*?</metadata>", "", text)
+    text = re.sub(r"'DejaVu Sans'(, [^;\"]+?)?, sans-serif", "'DejaVu Sans', sans-serif", text)
+    text = re.sub(r"> (?=[^<\s])", ">\N{NO-BREAK SPACE}", text)  # another space before words would be lost
+    if photographs or len(text) > len(png.getvalue()):
+        return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def heat(axis: Axes, shares: pd.DataFrame, *, words: np.ndarray) -> None:
+    """Draw shares from 0 to 1 as a heat map, with words in its cells that can be read on each.
+
+    Parameters
+    ----------
+    words
+        Text for each cell, of the shape of `shares`.
+    """
+    sns.heatmap(
+        shares, ax=axis, annot=words, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, linewidths=0.5,
+        annot_kws={"fontsize": 8},
+    )  # fmt: skip
+    for text, colour in zip(axis.texts, axis.collections[0].get_facecolor(), strict=True):
+        text.set_color(readable(colour))
+    axis.tick_params(left=False, bottom=False, labelrotation=0)
+
+
+def readable(ground: Any) -> str:
+    """Return black or white, whichever can be read better on a colour."""
+    return max(("black", "white"), key=lambda ink: contrast(ink, ground))
+
+
+def contrast(one: Any, other: Any) -> float:
+    """Return the contrast of two colours, from 1 to 21 (WCAG 2.2, contrast ratio); a transparent one is on white."""
+    low, high = sorted(_luminance(colour) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: Any) -> float:
+    *channels, alpha = colors.to_rgba(colour)
+    shown = np.array(channels) * alpha + 1 - alpha
+    linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def gallery(images: np.ndarray | Sequence[np.ndarray], titles: Sequence[str], *, columns: int, alt: str) -> Picture:
@@ -84,8 +194,8 @@ def gallery(images: np.ndarray | Sequence[np.ndarray], titles: Sequence[str], *,
         axis.axis("off")
     for axis, image, title in zip(axes, images, titles, strict=False):
         axis.imshow(image)
-        axis.set_title(title, fontsize=7, fontweight="normal", loc="center")
-    return Picture(figure, alt, resolution=90)  # photographs do not compress as lines do
+        axis.set_title(title, fontsize=8, fontweight="normal", loc="center")
+    return Picture(figure, alt, photographs=True)
 
 
 def blank(

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.ticker import PercentFormatter
 
 from skinlesion.data.dataset import DX
-from skinlesion.reporting.figures.base import COLOURS, INK, MUTED, Picture, blank
+from skinlesion.reporting.figures.base import COLOURS, INK, MUTED, Picture, blank, heat, readable
 
 
 def class_counts(metadata: pd.DataFrame) -> Picture:
@@ -47,8 +47,8 @@ def images_per_lesion(metadata: pd.DataFrame) -> Picture:
         axes[0].barh(DX, values, left=left, color=shade, label=f"{count}")
         for place, (start, value) in enumerate(zip(left, values, strict=True)):
             if value > 0.06:
-                dark = "white" if count > share.columns[len(share.columns) // 2] else INK
-                axes[0].text(start + value / 2, place, f"{value:.0%}", ha="center", va="center", color=dark)
+                ink = readable(shade)
+                axes[0].text(start + value / 2, place, f"{value:.0%}", ha="center", va="center", color=ink)
         left += values
     axes[0].invert_yaxis()
     axes[0].set(xlabel="share of lesions", xlim=(0, 1))
@@ -65,19 +65,9 @@ def by_class(metadata: pd.DataFrame, columns: Sequence[str]) -> Picture:
     for axis, column in zip(axes, columns, strict=True):
         share = pd.crosstab(metadata.dx, metadata[column], normalize="index").reindex(DX).fillna(0)
         order = metadata[column].value_counts().index
-        sns.heatmap(
-            share[order].T,
-            ax=axis,
-            cmap="Blues",
-            vmin=0,
-            vmax=1,
-            cbar=False,
-            annot=True,
-            fmt=".0%",
-            annot_kws={"fontsize": 7},
-        )
+        shares = share[order].T
+        heat(axis, shares, words=shares.map("{:.0%}".format).to_numpy())
         axis.set(title=f"{column}: share within each diagnosis", xlabel="", ylabel="")
-        axis.tick_params(left=False, bottom=False, labelrotation=0)
     return Picture(figure, f"Heat maps of {', '.join(columns)} by diagnosis, as shares within each diagnosis.")
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.ticker import PercentFormatter
 
 from skinlesion.data.dataset import DX
-from skinlesion.reporting.figures.base import COLOURS, INK, MUTED, PART_COLOURS, Picture, blank, forest
+from skinlesion.reporting.figures.base import COLOURS, INK, MARKS, MUTED, PART_COLOURS, Picture, blank, forest
 from skinlesion.reporting.tables import heading
 
 
@@ -21,9 +20,9 @@ def confused_pairs(pairs: pd.DataFrame, *, most: int = 12) -> Picture:
     names = [f"{row.dx} taken for {row.predicted}" for row in shown.itertuples()]
     axes[0].barh(names, shown.images, color=[COLOURS[dx] for dx in shown.dx])
     for place, row in enumerate(shown.itertuples()):
-        text = f" {row.images} ({row.fraction:.0%} of {row.dx}), median confidence {row.median_confidence:.2f}"
+        text = f" {row.images} ({row.fraction:.0%} of {row.dx})"
         axes[0].text(row.images, place, text, va="center", fontsize=8)
-    axes[0].set(xlabel="test images", xlim=(0, shown.images.max() * 1.7 if len(shown) else 1))
+    axes[0].set(xlabel="test images", xlim=(0, shown.images.max() * 1.3 if len(shown) else 1))
     axes[0].invert_yaxis()
     return Picture(figure, f"The most frequent confusions; first is {names[0] if names else 'none'}.")
 
@@ -32,7 +31,7 @@ def confidence(correct: np.ndarray, confidences: np.ndarray) -> Picture:
     """Draw how confident the right and the wrong predictions are."""
     figure, axes = blank(8, 2.6)
     bins = np.linspace(0, 1, 21).tolist()
-    for which, colour, name in ((correct, "#0173b2", "right"), (~correct, "#d55e00", "wrong")):
+    for which, colour, name in ((correct, "#0173b2", "right"), (~correct, PART_COLOURS["test"], "wrong")):
         axes[0].hist(confidences[which], bins=bins, histtype="stepfilled", alpha=0.45, color=colour)
         if which.any():
             place = float(np.median(confidences[which]))
@@ -66,7 +65,7 @@ def subgroups(table: pd.DataFrame, *, score: str, overall: float) -> Picture:
     axes[0].axvline(overall, color=MUTED, linestyle=":")
     axes[0].set(xlabel=f"{heading(score)} (dotted: all test images, {overall:.2f})", xlim=(0, 1))
     for place in np.flatnonzero(shown.value.isna()).tolist():
-        axes[0].text(0.01, place, "too few images to score", va="center", fontsize=7, color=MUTED)
+        axes[0].text(0.01, place, "too few images to score", va="center", fontsize=8, color=MUTED)
     return Picture(figure, f"{heading(score)} of {len(shown)} subgroups with 95% intervals.")
 
 
@@ -113,7 +112,7 @@ def attention(table: pd.DataFrame) -> Picture:
                 axes[0].plot([row.low, row.high], [place + offset] * 2, color=COLOURS[dx], alpha=0.7)
                 axes[0].plot(row.value, place + offset, mark, color=COLOURS[dx], markersize=6)
                 axes[0].plot(row["area"], place + offset, "|", color=INK, markersize=9)
-                axes[0].text(1.01, place + offset, f"{outcome} (n={row.images})", va="center", fontsize=7)
+                axes[0].text(1.01, place + offset, f"{outcome} (n={row.images})", va="center", fontsize=8)
     axes[0].set(yticks=range(len(DX)), yticklabels=DX, ylim=(len(DX) - 0.5, -0.5), xlim=(0, 1))
     axes[0].set_xlabel(
         "share of the saliency on the lesion (dots: hits; crosses: misses; bars: the lesion's share of the frame)"
@@ -124,13 +123,13 @@ def attention(table: pd.DataFrame) -> Picture:
 def corruptions(table: pd.DataFrame, *, score: str = "balanced_accuracy") -> Picture:
     """Draw a score over the severity of each corruption."""
     names = list(dict.fromkeys(table.corruption))
-    figure, axes = blank(9, 4, rows=2, columns=-(-len(names) // 2))
+    figure, axes = blank(9, 4.2, rows=2, columns=-(-len(names) // 2))
     top = float(table[["accuracy", score]].max(axis=None))
     for axis, name in zip(axes, names, strict=False):
         rows = table[table.corruption == name]
         axis.plot(rows.severity, rows[score], "o-", color=PART_COLOURS["test"], markersize=3)
-        axis.plot(rows.severity, rows.accuracy, color=MUTED, linewidth=1)
-        axis.set(title=name, ylim=(0, top * 1.1), xticks=[0, 2, 4])
+        axis.plot(rows.severity, rows.accuracy, color=MUTED, linewidth=1, linestyle="--")
+        axis.set(title=name, ylim=(0, top * 1.1), xticks=[0, 2, 4], xlabel="severity", ylabel="score")
     for axis in axes[len(names) :]:
         axis.axis("off")
     axes[0].annotate(heading(score), (0.05, 0.08), xycoords="axes fraction", color=PART_COLOURS["test"], fontsize=8)
@@ -147,35 +146,35 @@ def map_of_features(points: np.ndarray, cases: pd.DataFrame, right: np.ndarray) 
     figure, axes = blank(9, 3.4, columns=3)
     for dx in DX:
         at = (cases.dx == dx).to_numpy()
-        axes[0].scatter(points[at, 0], points[at, 1], s=5, color=COLOURS[dx], label=dx, alpha=0.8)
+        axes[0].scatter(points[at, 0], points[at, 1], s=8, color=COLOURS[dx], label=dx, alpha=0.8, marker=MARKS[dx])
     sources = sorted(set(cases.dataset))
-    for source, colour in zip(sources, sns.color_palette("colorblind", len(sources)), strict=True):
+    for source, (dx, colour) in zip(sources, COLOURS.items(), strict=False):
         at = (cases.dataset == source).to_numpy()
-        axes[1].scatter(points[at, 0], points[at, 1], s=5, color=colour, label=source, alpha=0.8)
-    axes[2].scatter(points[right, 0], points[right, 1], s=4, color="#c9ced6", label="right")
-    axes[2].scatter(points[~right, 0], points[~right, 1], s=5, color=PART_COLOURS["test"], label="wrong")
+        axes[1].scatter(points[at, 0], points[at, 1], s=8, color=colour, label=source, alpha=0.8, marker=MARKS[dx])
+    axes[2].scatter(points[right, 0], points[right, 1], s=4, color="#9aa3b0", label="right")
+    axes[2].scatter(points[~right, 0], points[~right, 1], s=8, color=PART_COLOURS["test"], label="wrong", marker="x")
     for axis, title in zip(axes, ("diagnosis", "source", "right or wrong"), strict=True):
         axis.set(title=title, xticks=[], yticks=[])
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4 if title == "diagnosis" else 2, frameon=False,
-                    fontsize=7, markerscale=2, handletextpad=0.1, columnspacing=0.8)  # fmt: skip
+                    fontsize=8, markerscale=2, handletextpad=0.1, columnspacing=0.8)  # fmt: skip
     return Picture(
         figure, f"Map of {len(points)} test images by the network's features, by diagnosis, source and error."
     )
 
 
 def doubt(table: pd.DataFrame, *, column: str) -> Picture:
-    """Draw the share of images whose label is in doubt, per group."""
+    """Draw the share of images that are candidates for a wrong label, per group."""
     figure, axes = blank(8, 0.35 * len(table) + 0.8)
     axes[0].barh(table.index.astype(str), table.fraction, color=PART_COLOURS["validation"])
     for place, row in enumerate(table.itertuples()):
         axes[0].text(row.fraction, place, f" {row.candidates} of {row.images:,}", va="center", fontsize=8)
     axes[0].set(
-        xlabel=f"share of the {heading(column)}'s images with a label in doubt",
+        xlabel=f"share of the {heading(column)}'s images that are candidates for a wrong label",
         xlim=(0, table.fraction.max() * 1.3 or 1),
     )
     axes[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes[0].invert_yaxis()
-    return Picture(figure, f"Share of images with a label in doubt, by {heading(column)}.")
+    return Picture(figure, f"Share of images that are candidates for a wrong label, by {heading(column)}.")
 
 
 def overlays(
@@ -197,8 +196,8 @@ def overlays(
         axis.imshow(saliency, cmap="inferno", alpha=0.45, vmin=0, vmax=1)
         if mask.any() and not mask.all():
             axis.contour(mask, levels=[0.5], colors="white", linewidths=1)
-        axis.set_title(title, fontsize=7, fontweight="normal", loc="center")
-    return Picture(figure, alt, resolution=70)
+        axis.set_title(title, fontsize=8, fontweight="normal", loc="center")
+    return Picture(figure, alt, photographs=True)
 
 
 def _blocks(column: pd.Series) -> list[str]:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.ticker import PercentFormatter
 
 from skinlesion.data.dataset import DX
-from skinlesion.reporting.figures.base import COLOURS, INK, MUTED, PART_COLOURS, Picture, blank, forest
+from skinlesion.reporting.figures.base import COLOURS, INK, LINES, MUTED, PART_COLOURS, Picture, blank, forest, heat
 from skinlesion.reporting.tables import heading
 from skinlesion.scoring import evaluation
 
@@ -23,13 +22,9 @@ def confusion(matrix: np.ndarray) -> Picture:
     words = np.array(
         [[f"{s:.0%}\n{n}" if n else "" for s, n in zip(*row, strict=True)] for row in zip(share, matrix, strict=True)]
     )
-    sns.heatmap(
-        share, ax=axes[0], annot=words, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, square=True,
-        xticklabels=DX, yticklabels=[f"{dx} (n={n})" for dx, n in zip(DX, matrix.sum(1), strict=True)],
-        annot_kws={"fontsize": 8}, linewidths=0.5,
-    )  # fmt: skip
-    axes[0].set(xlabel="predicted", ylabel="true diagnosis")
-    axes[0].tick_params(left=False, bottom=False, labelrotation=0)
+    names = [f"{dx} (n={n})" for dx, n in zip(DX, matrix.sum(1), strict=True)]
+    heat(axes[0], pd.DataFrame(share, index=names, columns=DX), words=words)
+    axes[0].set(xlabel="predicted", ylabel="true diagnosis", aspect="equal")
     off = matrix - np.diag(np.diag(matrix))
     true, predicted = np.unravel_index(off.argmax(), off.shape)
     return Picture(
@@ -48,7 +43,7 @@ def scores_per_class(table: pd.DataFrame) -> Picture:
         forest(axis, rows, colours=[COLOURS[dx] for dx in DX])
         axis.set(title=heading(score), xlim=(0, 1))
         if axis is not axes[0]:
-            axis.set_yticklabels([])
+            axis.tick_params(labelleft=False)
     return Picture(figure, "Precision, recall and F1 of each class as points with 95% intervals.")
 
 
@@ -59,15 +54,16 @@ def discrimination(labels: np.ndarray, probabilities: np.ndarray, *, areas: np.n
     for k, dx in enumerate(DX):
         if not (labels == k).any():
             continue
-        axes[0].plot(*evaluation.roc(labels, probabilities, k), color=COLOURS[dx], label=f"{dx} {areas[k]:.2f}")
+        look: dict[str, Any] = {"color": COLOURS[dx], "linestyle": LINES[dx]}
+        axes[0].plot(*evaluation.roc(labels, probabilities, k), **look, label=f"{dx} {areas[k]:.2f}")
         recall, precision = evaluation.precision_recall(labels, probabilities, k)
-        axes[1].plot(recall, precision, color=COLOURS[dx], label=f"{dx} {precisions[k]:.2f}")
+        axes[1].plot(recall, precision, **look, label=f"{dx} {precisions[k]:.2f}")
     axes[0].plot([0, 1], [0, 1], color=MUTED, linestyle=":")
     axes[0].set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, and the area under it")
     axes[1].set(xlabel="recall", ylabel="precision", title="precision–recall, and average precision")
     for axis in axes:
         axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
-    boxed: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 7}
+    boxed: dict[str, Any] = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 8, "handlelength": 3}
     axes[0].legend(loc="lower right", **boxed)
     axes[1].legend(loc="lower left", **boxed)
     best, worst = DX[int(np.nanargmax(areas))], DX[int(np.nanargmin(areas))]
@@ -127,7 +123,7 @@ def decision(bands: Mapping[str, pd.DataFrame], *, name: str, chosen: Mapping[st
     for label, (sensitivity, specificity) in chosen.items():
         axes[0].plot(1 - specificity, sensitivity, "o", color=INK, markersize=5)
         axes[0].annotate(
-            label, (1 - specificity, sensitivity), xytext=(6, -4), textcoords="offset points", fontsize=7, va="top"
+            label, (1 - specificity, sensitivity), xytext=(6, -4), textcoords="offset points", fontsize=8, va="top"
         )
     axes[0].set(xlabel="1 − specificity", ylabel="sensitivity")
     axes[1].set(xlabel="recall (sensitivity)", ylabel="precision")

@@ -58,9 +58,11 @@ def claims(table: pd.DataFrame) -> Picture:
         known = rows[["low", "preprint"]].min().min(), rows[["high", "preprint"]].max().max()
         room = max(known[1] - known[0], 0.1)
         axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.65))
-        axis.set(xlim=(known[0] - 0.55 * room, known[1] + 0.55 * room))
+        sides = rows["mean"] < rows.preprint, rows["mean"] > rows.preprint  # where the names stand
+        below, above = (1.0 if side.any() else 0.35 for side in sides)
+        axis.set(xlim=(known[0] - below * room, known[1] + above * room))
         axis.set_xlabel("loss (nats): less is better" if "loss" in names else "score: more is better")
-    return Picture(figure, f"Claims beside measured scores: {', '.join(said)}.")
+    return Picture(figure, f"Claims beside measured scores: {', '.join(said)}.", source="claims.csv")
 
 
 def curves_of_runs(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> Picture:
@@ -87,16 +89,22 @@ def curves_of_runs(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> Pictu
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.margins(x=0.02, y=0.12)
     count = ", ".join(f"{len(runs)} {name}" for name, runs in shown.items())
-    return Picture(figure, f"Loss and accuracy per epoch, in training and validation, of every run: {count}.")
+    return Picture(
+        figure,
+        f"Loss and accuracy per epoch, in training and validation, of every run: {count}.",
+        source="convergence.csv",
+    )
 
 
-def effects(table: pd.DataFrame) -> Picture:
+def effects(table: pd.DataFrame, *, source: str = "effects.csv") -> Picture:
     """Draw the effect of single choices on some scores: mean, interval, and as ticks the lowest and the highest seed.
 
     Parameters
     ----------
     table
         The numbers of the table ``effects`` of :func:`skinlesion.paper.claims.make`; at least one row.
+    source
+        The file of these numbers.
     """
     names, order = evaluation.names("effects"), list(dict.fromkeys(table.difference))
     figure, axes = blank(9, 0.35 * len(order) + 1.0, columns=len(names))
@@ -108,6 +116,5 @@ def effects(table: pd.DataFrame) -> Picture:
         axis.axvline(0, color=MUTED, linestyle=":")
         axis.set_xlabel(heading(name))
         axis.tick_params(labelleft=axis is axes[0])
-    return Picture(
-        figure, f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals and range of the seeds."
-    )
+    alt = f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals and range of the seeds."
+    return Picture(figure, alt, source=source)

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
 from skinlesion.data.splits import UNUSED
-from skinlesion.reporting.figures.base import COLOURS, INK, MUTED, PART_COLOURS, Picture, blank
+from skinlesion.reporting.figures.base import COLOURS, INK, MUTED, PART_COLOURS, Picture, blank, readable
 
 
 def parts(counts: pd.DataFrame) -> Picture:
@@ -21,7 +21,7 @@ def parts(counts: pd.DataFrame) -> Picture:
     figure, axes = blank(8, 2.8)
     left = np.zeros(len(share))
     for part in share.columns:
-        axes[0].barh(share.index, share[part], left=left, color=PART_COLOURS[part], alpha=0.85)
+        axes[0].barh(share.index, share[part], left=left, color=PART_COLOURS[part], label=part)
         for place, (start, value, count) in enumerate(zip(left, share[part], images[part], strict=True)):
             if value > 0.05:
                 axes[0].text(
@@ -30,12 +30,11 @@ def parts(counts: pd.DataFrame) -> Picture:
                     f"{count:,}",
                     ha="center",
                     va="center",
-                    color="white",
+                    color=readable(PART_COLOURS[part]),
                     fontsize=8,
                 )
-        middle = left[0] + share[part].iloc[0] / 2
-        axes[0].text(middle, -0.75, part, ha="center", color=PART_COLOURS[part], fontsize=8)
         left += share[part].to_numpy()
+    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=8, columnspacing=1)
     axes[0].invert_yaxis()
     axes[0].set(xlabel="share of the diagnosis's images (counts inside)", xlim=(0, 1))
     axes[0].xaxis.set_major_formatter(PercentFormatter(1))
