@@ -221,3 +221,13 @@ def test_a_page_shows_the_parameters_that_it_was_run_with_and_no_path(tmp_path):
     cell = 'study = "demo"  # a file\nseed = 0\noutput = "reports"  # where'
     ran = pages._as_run(cell, {"study": "paper", "seed": 2, "output": "/home/somebody"})
     assert ran == 'study = "paper"  # a file\nseed = 2\noutput = "reports"  # where'
+
+
+def test_a_page_of_a_study_that_makes_a_mistake_says_so_in_red(tiny):
+    record = {"data": {"title": "some", "synthetic": False, "fingerprint": "f" * 64}}
+    vault = tiny.model_copy(update={"vault_fraction": 0.15})
+    assert "mistake" not in pages.Header(runs.Run(vault), record)._repr_html_().casefold()
+    shown = pages.Header(runs.Run(vault.model_copy(update={"mistake": "oversampled"})), record)._repr_html_()
+    assert 'class="mistake"' in shown
+    assert "background:#a4001f" in shown
+    assert "images are copied until every diagnosis has as many" in shown

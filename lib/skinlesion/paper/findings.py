@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skinlesion.paper import ladder
+from skinlesion.paper import ladder, road
 from skinlesion.paper.effects import ALL, SEEN_MINUS_UNSEEN
 from skinlesion.paper.tables import FOLDER
 from skinlesion.reporting import tables
@@ -69,7 +69,7 @@ def answer(numbers: Numbers) -> str:
 def findings(numbers: Numbers) -> list[str]:
     """Return what else was found, a sentence or two each; what was not measured is left out."""
     said = conclusions(numbers)
-    return [said[name] for name in ("leak", "estimands", "sources", "effects", "spread") if said[name]]
+    return [said[name] for name in ("road", "leak", "estimands", "sources", "effects", "spread") if said[name]]
 
 
 def conclusions(numbers: Numbers) -> dict[str, str]:
@@ -78,6 +78,7 @@ def conclusions(numbers: Numbers) -> dict[str, str]:
         "claims": _claims,
         "estimands": _counted,
         "selection": _selection,
+        "road": _road,
         "leak": _leak,
         "effects": _choices,
         **{name: partial(_changes, name) for name in ("imbalance", "perturbation", "networks")},
@@ -116,6 +117,20 @@ def _ladder(numbers: Numbers) -> str:
     kept = ladder.kept(numbers["ladder"])
     tried = numbers["ladder"].query("quantity == 'difference'").step.nunique()
     return f"Of {tried} steps {len(kept)} are kept{': ' + ', '.join(kept) if kept else ''}."
+
+
+def _road(numbers: Numbers) -> str:
+    said = []
+    for size, rows in numbers["road"].query("score == 'accuracy'").groupby("size", sort=False):
+        printed, worth = (rows[rows.quantity == name].set_index("row") for name in (road.PRINTED, road.WORTH))
+        verdicts = printed.apply(road.crosses, axis=1)
+        reached = ", ".join(f"{row} ({printed['mean'][row]:.3f})" for row in printed.index[verdicts == "yes"])
+        said.append(
+            f"at {size}, {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give 0.92 or more"
+            f"{f': {reached}' if reached else ''}; on lesions that no mistake has touched the same networks score "
+            f"{worth['mean'].min():.3f} to {worth['mean'].max():.3f}, without a mistake {_value(worth.loc['clean'])}"
+        )
+    return f"**The road to 92%.** {'. '.join(each[:1].upper() + each[1:] for each in said)}."
 
 
 def _selection(numbers: Numbers) -> str:

@@ -85,9 +85,13 @@ def _answer(folder: Path) -> str:
 
 def _elsewhere(folder: Path, looked_up: Path | None) -> str:
     page, above = folder / FOLDER / f"{pages.PAPER}.html", folder.parent / "index.html"
+    road = folder / FOLDER / f"{pages.ROAD}.html"
     said = [
         f'<a href="{FOLDER}/{page.name}">The paper\'s tables</a>: each claim of the preprint, and its verdict.'
         if page.is_file()
+        else "",
+        f'<a href="{FOLDER}/{road.name}">The road to 92%</a>: which mistakes print it, and what the networks are worth.'
+        if road.is_file()
         else "",
         f'<a href="{looked_up.name}">Look an image up</a>: its label, and what each run says of it.'
         if looked_up

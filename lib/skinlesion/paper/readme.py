@@ -10,6 +10,10 @@ from skinlesion.paper import findings
 from skinlesion.paper.tables import FOLDER
 
 
+FIGURE = "What is printed, and what the same network scores on unseen lesions"
+"""Text for whoever cannot see the figure."""
+
+
 def answer(folder: Path) -> str:
     """Return the answer to the study's question, and the table of the claims, as ``make paper`` left it."""
     path = folder / FOLDER / "claims.md"
@@ -17,6 +21,8 @@ def answer(folder: Path) -> str:
     if not path.is_file():
         return said
     table = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    if (folder / FOLDER / "road.svg").is_file():
+        said += f"\n\n![{FIGURE}](reports/{FOLDER}/road.svg)"
     return f"{said}\n\n{table}\n\nThe rule, and of what these are: [claims](reports/{FOLDER}/claims.md)."
 
 

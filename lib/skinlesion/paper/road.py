@@ -26,6 +26,9 @@ how much better the network is than the clean one, on the same images of the vau
 SCORES = ("accuracy", "macro_f1", "loss")
 """What the preprint prints of a test part."""
 
+DRAWN = ("accuracy", "macro_f1")
+"""What the figure shows."""
+
 CLAIMED = {claim.score: claim.value for claim in claims.CLAIMS if claim.part == "test"}
 
 
@@ -54,7 +57,7 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         f"accuracy is the primary endpoint. The preprint prints {claimed}; a row crosses a number where its whole "
         f"interval does. {paper.of(measured)}"
     )
-    return PaperTable("road", pd.DataFrame(rows), paper.headed(shown, "printed"), caption)
+    return PaperTable("road", pd.DataFrame(rows), paper.headed(shown, *(shown or [{}])[0]), caption)
 
 
 def crosses(row: pd.Series) -> str:

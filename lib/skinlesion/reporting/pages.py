@@ -72,6 +72,8 @@ class Header:
         weights.
     """
 
+    mistake: str | None = None
+
     def __init__(self, run: runs.Run, record: Mapping[str, Any]) -> None:
         chosen, data = run.parameters, record["data"]
         self.synthetic, self.mistake = bool(data["synthetic"]), MISTAKES.get(chosen.mistake or "")

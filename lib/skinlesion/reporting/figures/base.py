@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from matplotlib import colors, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from skinlesion import files
 from skinlesion.data.dataset import DX
 
 COLOURS = dict(zip(DX, ["#312c89", "#de7900", "#00473e", "#ad8f72", "#8e3100", "#0b98fa", "#b176a6"], strict=True))
@@ -94,6 +96,11 @@ class Picture:
         text = html.escape(self.alt[:1].upper() + self.alt[1:])
         shown = f'<img src="{shown}" alt="{text}" width="{width}">'
         return f'<picture{kind} data-source="{self.source}">{narrow}{shown}</picture>'
+
+    def write(self, path: Path) -> None:
+        """Write it as SVG on white, for a page that shows it as a file."""
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skinlesion"}), files.atomic(path) as temporary:
+            self.figure.savefig(temporary, format="svg", facecolor="white", metadata={"Date": None})
 
 
 def stacked(figure: Figure) -> Figure:

@@ -21,7 +21,7 @@ def road(table: pd.DataFrame, *, claimed: Mapping[str, float]) -> Picture:
         What the preprint prints, by score: one pair of axes each.
     """
     keys = ["size", "row", "score", "quantity"]
-    cells = table.set_index(keys)[["mean", "low", "high"]]
+    cells = table.set_index(keys)[["mean", "low", "high"]].sort_index()
     printed = table[(table.quantity == "printed") & (table.score == "accuracy")]
     order = printed.sort_values(
         ["size", "mean"], key=lambda column: column if column.name == "mean" else -column.str.len()
@@ -40,7 +40,8 @@ def road(table: pd.DataFrame, *, claimed: Mapping[str, float]) -> Picture:
                 axis.plot([cell.low, cell.high], [place, place], color=colour, linewidth=3, alpha=0.3)
                 axis.plot(cell["mean"], place, style, color=colour, markersize=4.5, zorder=3)
             axis.plot(list(ends.values()), [place, place], color=INK, linewidth=0.8)
-            said.append(f"{row} {heading(score)} {ends['printed']:.2f}, vault {ends['vault']:.2f}")
+            if score == "accuracy":
+                said.append(f"{row} {ends['printed']:.2f} and {ends['vault']:.2f}")
         axis.set(ylim=(len(rows) - 0.5, -1.4), xlabel=heading(score), yticks=range(len(rows)), yticklabels=[])
         axis.grid(axis="x", color="#e5e7eb", linewidth=0.7)
         axis.set_axisbelow(True)
@@ -58,5 +59,7 @@ def road(table: pd.DataFrame, *, claimed: Mapping[str, float]) -> Picture:
             fontsize=8,
         )
     return Picture(
-        figure, f"Printed scores joined to what the same network scores on unseen lesions: {'; '.join(said)}."
+        figure,
+        f"Printed scores, joined to what the same network scores on unseen lesions; accuracy: {', '.join(said)}.",
+        source="road.csv",
     )
