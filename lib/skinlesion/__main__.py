@@ -8,12 +8,19 @@ import dataclasses
 import io
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Literal
 
-from skinlesion import parameters, processors
 from skinlesion.errors import StudyError
+
+INSTALL = "install requirements.lock into this Python, or let `make` do it into .venv (without PYTHON=)"
+
+try:
+    from skinlesion import parameters, processors
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error}: {INSTALL}")
 
 SOME_SKIPPED = 3
 """Status of ``predict`` where it could not read every file."""
@@ -27,8 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses it twice gets one sentence all the same
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        print(f"error: {error}: {INSTALL}", file=sys.stderr)
+        return 1
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -273,9 +284,10 @@ def _spare(output: Path, model: Path, found: list[Path]) -> list[Path]:
 
 
 def _index(options: argparse.Namespace) -> None:
-    from skinlesion.paper import index  # as above
+    from skinlesion import files  # as above
+    from skinlesion.paper import index
 
-    index.write(options.folder)
+    index.write(files.resolve(options.folder))
 
 
 def _data(options: argparse.Namespace) -> None:

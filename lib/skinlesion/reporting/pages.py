@@ -119,6 +119,8 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 progress_bar=sys.stderr.isatty(),
+                # A kernel that is ended in the middle of a cell has nothing to say that its reader could use.
+                extra_arguments=["--log-level=CRITICAL"],
                 # Sockets in a folder of their own: kernels started side by side cannot take each other's ports.
                 config=Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}),
             )
