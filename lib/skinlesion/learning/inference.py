@@ -191,7 +191,7 @@ def predict(
     scorer = kernels.fold(model)
     parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
     waiting: collections.deque[Future] = collections.deque()
-    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50)
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50 or None)
     # A layer is computed by the one thread that asks for it: threads that share layers would wait for each other.
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool, bar:
         for part in parts:
