@@ -52,6 +52,8 @@ def faults(run: Files, metadata: pd.DataFrame | None = None) -> list[str]:
         If a file cannot be read.
     """
     split, said = run.read_csv("split.csv"), predictions.check(run.read_csv("predictions.csv"))
+    if split.image_id.duplicated().any():
+        return ["split.csv has an image twice"]
     return list(
         chain(
             _parameters(run),
@@ -104,8 +106,6 @@ def _parameters(run: Files) -> Iterator[str]:
 
 def _predictions(said: pd.DataFrame, split: pd.DataFrame) -> Iterator[str]:
     columns = ["image_id", "lesion_id", "lesion_group", "part"]
-    if split.image_id.duplicated().any():
-        yield "split.csv has an image twice"
     if unknown := set(split.part) - {*splits.PARTS, splits.UNUSED}:
         yield f"split.csv has the part {min(unknown)}"
     expected = split.loc[split.part.isin(splits.PARTS[1:]), columns].reset_index(drop=True)
