@@ -47,7 +47,7 @@ COMMON := $(patsubst %,lib/skinlesion/%.py,errors files parameters runs studies 
           $(call rooms,data reporting reporting/template) $(call figures,base) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench test lint lab lock clean distclean
+.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench test stress lint lab lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -169,6 +169,9 @@ bench: $(ENVIRONMENT) ## Measure training and prediction beside plain loops; wri
 
 test: $(ENVIRONMENT) ## Run all tests
 	"$$PYTHON" -m pytest --numprocesses auto
+
+stress: $(ENVIRONMENT) ## Damage, forge and kill, and say what held: a quarter of an hour
+	"$$PYTHON" tests/stress.py
 
 lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed without outputs
 	"$$PYTHON" -m ruff check

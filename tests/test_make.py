@@ -265,6 +265,7 @@ def test_help_names_every_target_a_user_has(project):
         "check-data",
         "bench",
         "test",
+        "stress",
         "lint",
         "lab",
         "lock",

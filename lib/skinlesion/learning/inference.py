@@ -89,7 +89,10 @@ def load(path: Path) -> tuple[nn.Module, dict]:
     try:
         with safe_open(path, framework="pt") as opened:
             facts = Facts.model_validate_json((opened.metadata() or {})[FACTS])
-        model = models.build(facts.backbone, weights="none", classes=len(facts.classes), seed=0)
+            model = models.build(facts.backbone, weights="none", classes=len(facts.classes), seed=0)
+            for name, tensor in model.state_dict().items():
+                if name in opened.keys() and opened.get_tensor(name).dtype != tensor.dtype:  # noqa: SIM118
+                    raise ValueError(f"{name} is not of {tensor.dtype}")  # it would be rounded without a word
         load_model(model, str(path))
         models.require_finite(model.state_dict())
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
