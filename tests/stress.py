@@ -48,7 +48,7 @@ from skinlesion.data import archives, dataset, images, published, sample
 from skinlesion.errors import StudyError
 from skinlesion.learning import checkpoints, inference, models
 
-PATIENCE = 120
+PATIENCE = 300
 """Seconds after which what was tried counts as hanging."""
 
 Case = tuple[str, Callable[[], str]]
