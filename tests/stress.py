@@ -122,7 +122,7 @@ def kills(folder: Path, data: Path) -> Iterator[Case]:
     def kill(number: int, name: str) -> str:
         place = folder / f"killed-{name}"
         for _ in range(3):
-            process = context.Process(target=run_alone, args=(given, chosen, place, update))
+            process = context.Process(target=_alone, args=(given, chosen, place, update))
             process.start()
             state, until = place / checkpoints.NAME, time.monotonic() + 60
             before = state.stat().st_mtime_ns if state.exists() else 0
@@ -164,6 +164,11 @@ def kills(folder: Path, data: Path) -> Iterator[Case]:
     for count in range(6):
         yield f"kill -9 while results are written ({count + 1})", lambda count=count: write(str(count))
     yield "Ctrl-C twice while a page is made", lambda: _two_ctrl_c(folder)
+
+
+def _alone(*given: Any) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        run_alone(*given)
 
 
 def _write(place: Path) -> None:
