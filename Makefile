@@ -47,7 +47,8 @@ COMMON := $(patsubst %,lib/skinlesion/%.py,errors files parameters runs studies 
           $(call rooms,data reporting reporting/template) $(call figures,base) $(OUT)/.checked
 
 .DEFAULT_GOAL := help
-.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench costs test lint lab lock clean distclean
+.PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench costs test stress lint lab lock \
+  clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -135,7 +136,7 @@ publish: $(ENVIRONMENT) ## Put a finished run (STUDY, SEED) among the published 
 	@$(RUN) publish --study "$$STUDY" --seed $(SEED) $(SET) $(addprefix --with ,$(WITH))
 
 # The paper's tables are of every run that is published.
-EVIDENCE := $(filter-out reports/local/%,$(wildcard reports/*/seed-*/*.[gx]z reports/*/seed-*/m*.json))
+EVIDENCE := $(filter-out reports/local/%,$(wildcard reports/*/seed-*/*.xz reports/*/seed-*/m*.json))
 PAPER := reports/tables/06_paper_tables.html reports/tables/07_road.html
 RELEASED := reports/paper_lesion/seed-0
 
@@ -174,6 +175,9 @@ costs: $(ENVIRONMENT) ## Measure what MobileNetV2 and other networks cost: size,
 
 test: $(ENVIRONMENT) ## Run all tests
 	"$$PYTHON" -m pytest --numprocesses auto
+
+stress: $(ENVIRONMENT) ## Damage, forge and kill, and say what held: a quarter of an hour
+	"$$PYTHON" tests/stress.py
 
 lint: $(ENVIRONMENT) ## Check style, types, and that notebooks are committed without outputs
 	"$$PYTHON" -m ruff check

@@ -9,13 +9,30 @@ from skinlesion.learning import checkpoints
 MINE = {"learning_rate": "0.001", "data": "a" * 64, "code": "b" * 64}
 
 
+WHOLE = {
+    "history": [],
+    "sittings": [],
+    "best": {"epoch": 0, "value": float("-inf"), "weights": None},
+    "partial": {},
+    "model": {"w": torch.zeros(2)},
+    "averaged": None,
+    "optimiser": {"state": {}, "param_groups": []},
+    "threads": 1,
+}
+"""A state as training saves it, before its first epoch is over."""
+
+
+def save(folder, identity=MINE, **more):
+    checkpoints.save(folder, identity, **WHOLE | more)
+
+
 def load(folder, identity=MINE):
     lines = []
     return checkpoints.load(folder, identity, lines.append), lines
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    checkpoints.save(tmp_path, MINE, weights=torch.arange(3))
+    save(tmp_path, weights=torch.arange(3))
     state, lines = load(tmp_path)
     assert state["weights"].tolist() == [0, 1, 2]
     assert lines == []
@@ -56,13 +73,28 @@ STRUCTURES = {
     "epochs beyond the run": {"identity": {"epochs": "2"}, "history": [{"epoch": 1.0}] * 3},
     "history of words": {"identity": MINE, "history": ["a"]},
     "tensor": torch.arange(3),
+    **{
+        f"no {key}": {"identity": MINE, **{name: value for name, value in WHOLE.items() if name != key}}
+        for key in WHOLE
+    },
+    **{f"a list as {key}": {"identity": MINE, **WHOLE, key: [1]} for key in WHOLE},
+    "no optimiser's state": {"identity": MINE, **WHOLE, "optimiser": {}},
+    "half an epoch of nothing": {"identity": MINE, **WHOLE, "partial": {"steps": 3}},
+    "an epoch without weights": {"identity": MINE, **WHOLE, "history": [{"epoch": 1.0}]},
+    "NaN": {"identity": MINE, **WHOLE, "model": {"w": torch.tensor([0, float("nan")])}},
+    "an epoch of another network": {
+        "identity": MINE,
+        **WHOLE,
+        "history": [{"epoch": 1.0}],
+        "best": {"epoch": 1, "value": 0.5, "weights": {"a": torch.zeros(3)}},
+    },
 }
 
 
 @pytest.mark.parametrize("kind", ["noise", "empty", "cut", "bit", "zeros", "code", *STRUCTURES])
 def test_a_damaged_state_is_set_aside_and_the_one_before_it_taken(tmp_path, kind, capsys):
-    checkpoints.save(tmp_path, MINE, weights=torch.arange(5000))
-    checkpoints.save(tmp_path, MINE, weights=torch.arange(5000) + 1)
+    save(tmp_path, weights=torch.arange(5000))
+    save(tmp_path, weights=torch.arange(5000) + 1)
     damage(tmp_path / checkpoints.NAME, kind)
     state, lines = load(tmp_path)
     assert state["weights"][0] == 0
@@ -77,7 +109,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_it_taken(tmp_path, kind
 
 
 def test_the_state_of_another_run_is_set_aside_and_every_difference_is_named(tmp_path):
-    checkpoints.save(tmp_path, MINE)
+    save(tmp_path)
     state, lines = load(tmp_path, {**MINE, "learning_rate": "0.1", "data": "c" * 64})
     assert state is None
     assert lines == [
@@ -89,7 +121,7 @@ def test_the_state_of_another_run_is_set_aside_and_every_difference_is_named(tmp
 
 def test_half_written_files_of_killed_processes_are_removed(tmp_path):
     (tmp_path / f".{checkpoints.NAME}.123.tmp").write_bytes(b"half")
-    checkpoints.save(tmp_path, MINE)
+    save(tmp_path)
     load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [checkpoints.NAME]
 

@@ -107,7 +107,7 @@ def test_a_lesion_votes_with_the_mean_of_its_images_and_lesions_of_one_image_are
 def test_the_kept_epoch_is_held_against_the_last_ones_and_against_peeking(folder, tmp_path):
     for seed in (0, 1):
         run = shutil.copytree(folder / "paper" / f"seed-{seed}", tmp_path / "paper" / f"seed-{seed}")
-        history = pd.read_csv(run / "history.csv")
+        history = pd.read_csv(run / "history.csv").head(6)
         history["validation_accuracy"] = [0.5, 0.6, 0.9, 0.7, 0.6, 0.8]
         history.to_csv(run / "history.csv", index=False)
         table = pd.read_csv(run / "predictions.csv")
@@ -134,7 +134,7 @@ def test_every_open_choice_of_the_study_is_listed_with_its_reason(made):
 
 def test_convergence_and_runs_have_a_row_a_run(made):
     assert len(made["convergence"].numbers) == 4
-    assert made["convergence"].shown["training loss, first to last"][0] == "1.000 to 0.167"
+    assert made["convergence"].shown["training loss, first to last"][0] == "1.000 to 0.040"
     there = made["runs"].numbers.study
     assert there.value_counts().to_dict() == {"paper": 2, "paper_lesion": 2, "quick": 1, "quick_plain": 2}
 

@@ -1,5 +1,6 @@
 import subprocess
 
+import pandas as pd
 import pytest
 from conftest import publish
 
@@ -24,11 +25,15 @@ def test_only_finished_runs_count_in_the_order_of_their_seeds(tmp_path):
 
 def test_a_damaged_file_is_named(tmp_path):
     run = publish(tmp_path, "paper", 0)
-    (run / "manifest.json").write_text("{")
-    with pytest.raises(RunError, match=r"manifest.json cannot be read"):
-        _ = evidence.find(tmp_path, "paper").manifests
+    table = pd.read_csv(run / "predictions.csv")
+    (run / "history.csv").write_text("")
+    with pytest.raises(RunError, match=r"history.csv cannot be read"):
+        _ = evidence.find(tmp_path, "paper").histories
     (run / "predictions.csv").write_text("image_id\nISIC_1\n")
-    with pytest.raises(EvidenceError, match=r"cannot be used: predictions lack the column"):
+    with pytest.raises(RunError, match=r"predictions.csv cannot be read: it lacks the column"):
+        _ = evidence.find(tmp_path, "paper").predictions
+    table.assign(p_nv=2).to_csv(run / "predictions.csv", index=False)
+    with pytest.raises(EvidenceError, match=r"cannot be used: predictions, line 2"):
         _ = evidence.find(tmp_path, "paper").predictions
 
 

@@ -37,6 +37,16 @@ def test_a_full_disk_is_named_with_the_way_out(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_cannot_be_written_is_named_by_the_name_it_would_have(tmp_path):
+    def forbid(temporary):
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+
+    said = r"Permission denied, so it was not written: '.*/x\.npy'$"
+    with pytest.raises(OSError, match=said) as error, files.atomic(tmp_path / "x.npy") as temporary:
+        forbid(temporary)
+    assert ".tmp" not in str(error.value)
+
+
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     path, seen = tmp_path / "x.txt", []
 

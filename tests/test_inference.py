@@ -421,6 +421,12 @@ def test_a_network_with_weights_that_are_not_finite_is_refused(released, value):
         inference.load(released[1])
 
 
+def test_a_network_with_weights_of_another_kind_of_number_is_refused(released):
+    rewrite(released[1], change_weights=lambda state: state.update({"classifier.1.bias": torch.zeros(7).long() + 9}))
+    with pytest.raises(InferenceError, match=r"classifier\.1\.bias is not of torch\.float32"):
+        inference.load(released[1])
+
+
 def test_a_network_written_with_more_metadata_than_is_known_is_used(released):
     rewrite(released[1], other("licence", "CC BY-NC 4.0"))
     assert inference.load(released[1])[1]["classes"] == DX

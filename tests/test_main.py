@@ -1,7 +1,12 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from skinlesion import __main__ as program
 from skinlesion.errors import StudyError
+from skinlesion.files import ROOT
 
 
 def raising(error):
@@ -41,3 +46,20 @@ def test_every_error_of_the_library_has_one_root():
             importlib.import_module(module.name)
     named = {each.__name__ for each in StudyError.__subclasses__()}
     assert {"DatasetError", "CheckpointError", "ReportError", "ParametersError"} <= named
+
+
+@pytest.mark.parametrize("package", ["yaml", "pydantic", "torch", "papermill", "pandas"])
+def test_a_package_that_is_not_there_is_named_with_the_way_to_it(tmp_path, package):
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\")")
+    command = (
+        ["report", "--study", "demo", "x.ipynb", "x.html"] if package == "papermill" else ["check", "--study", "demo"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "skinlesion", *command, "--set", f"data={tmp_path / 'drawn'}"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'lib'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"error: No module named '{package}': {program.INSTALL}"]

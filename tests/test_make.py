@@ -200,18 +200,18 @@ def test_a_run_by_itself_is_told_nothing(project):
 
 
 def test_the_paper_tables_are_made_from_the_runs_that_are_here_and_only_when_these_change(project):
-    run = project / "reports/paper/seed-0/predictions.csv.gz"
+    run = project / "reports/paper/seed-0/predictions.csv.xz"
     run.parent.mkdir(parents=True)
     run.touch()
     assert sorted(make(project, "paper")[2]) == PAPER
     assert make(project, "paper")[2] == []
-    for changed in ("reports/paper/seed-0/predictions.csv.gz", "lib/skinlesion/paper/claims.py"):
+    for changed in ("reports/paper/seed-0/predictions.csv.xz", "lib/skinlesion/paper/claims.py"):
         change(project, changed)
         assert sorted(make(project, "paper")[2]) == PAPER
 
 
 def test_reports_of_a_study_leave_the_paper_tables_alone(project):
-    for name in ("reports/tables/06_paper_tables.html", "reports/paper/seed-0/predictions.csv.gz"):
+    for name in ("reports/tables/06_paper_tables.html", "reports/paper/seed-0/predictions.csv.xz"):
         (project / name).parent.mkdir(parents=True)
         change(project, name)  # the page older than its evidence
     assert sorted(make(project, "report")[2]) == ALL
@@ -266,6 +266,7 @@ def test_help_names_every_target_a_user_has(project):
         "check-data",
         "bench",
         "test",
+        "stress",
         "lint",
         "lab",
         "lock",

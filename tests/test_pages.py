@@ -1,6 +1,12 @@
 import base64
 import hashlib
+import os
 import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 
 import nbformat
 import pytest
@@ -99,6 +105,36 @@ def test_an_old_page_survives_a_failing_run(tiny, tmp_path):
     with pytest.raises(pages.ReportError):
         pages.make(write(tmp_path / "04_evaluation.ipynb", "1 / 0"), tiny, output)
     assert output.read_text() == "old"
+
+
+def test_a_long_path_of_temporary_files_stops_no_page(tiny, tmp_path, monkeypatch):
+    """Sockets have names of a hundred characters at most."""
+    folder = tmp_path / ("d" * 60) / ("e" * 60)
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    pages.make(write(tmp_path / "04_evaluation.ipynb", "print(1)"), tiny, tmp_path / "04_evaluation.html")
+    assert (tmp_path / "04_evaluation.html").is_file()
+
+
+def test_ctrl_c_pressed_twice_ends_in_one_sentence(tmp_path):
+    source = write(
+        tmp_path / "04_evaluation.ipynb", f"open({str(tmp_path / 'begun')!r}, 'w').close()\nwhile True: pass"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skinlesion", "report", "--study", "demo", str(source), str(tmp_path / "x.html")],
+        env={**os.environ, "PYTHONPATH": str(files.ROOT / "lib")},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        time.sleep(0.1)
+    for _ in range(3):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    assert process.communicate()[1].splitlines() == ["interrupted: run the same command again to go on"]
+    assert process.returncode == 130
+    assert not (tmp_path / "x.html").exists()
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer")  # the schema admits whole minutes

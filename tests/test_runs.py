@@ -1,11 +1,11 @@
-import gzip
 import json
 import lzma
 
 import pytest
 from conftest import publish
 
-from skinlesion import runs
+from skinlesion import plan, runs
+from skinlesion.paper import evidence, index
 from skinlesion.runs import RunError
 
 
@@ -75,13 +75,7 @@ def test_what_is_published_is_read_where_a_run_has_nothing_of_its_own_and_never_
     elsewhere.write_json("metrics.json", {})
     assert elsewhere.read_json("metrics.json") == {}
     assert {path: path.read_bytes() for path in written} == before
-    packed = runs.PUBLISHED / "demo/seed-0/split.csv.xz"
-    old = packed.with_suffix(".gz")
-    old.write_bytes(gzip.compress(lzma.decompress(packed.read_bytes())))
-    packed.unlink()
-    assert elsewhere.read_csv("split.csv").equals(house.read_csv("split.csv"))
     runs.publish(house)
-    assert not old.exists()
     assert {path: path.read_bytes() for path in written} == before  # to the byte
 
 
@@ -107,3 +101,67 @@ def test_only_a_finished_run_of_committed_code_on_real_data_is_published(house):
     with pytest.raises(RunError, match="is not finished"):
         runs.publish(house)
     assert not (runs.PUBLISHED / "demo/seed-0/history.csv.xz").exists()
+
+
+def flipped(content):
+    """One bit of what is packed is another."""
+    packed = bytearray(lzma.compress(content))
+    packed[len(packed) // 2] ^= 4
+    return bytes(packed)
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "cut in a line": lambda content: content[:-7],
+    "half": lambda content: content[: len(content) // 2],
+    "noise": lambda content: bytes(range(128, 256)),
+    "zeros": lambda content: bytes(len(content)),
+    "its head alone": lambda content: content.partition(b"\n")[0] + b"\n",
+}
+LEFT = ("split.csv", "history.csv", "predictions.csv", "manifest.json", "metrics.json")
+
+
+def damaged(folder, name, damage):
+    path = publish(folder, "quick", 0) / name
+    path.write_bytes(damage(path.read_bytes()))
+    return runs.Files(path.parent)
+
+
+@pytest.mark.parametrize("name", LEFT)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_of_a_run_is_named_in_one_sentence_with_the_way_out(tmp_path, name, damage):
+    run = damaged(tmp_path, name, DAMAGES[damage])
+    with pytest.raises(RunError, match=rf"{name} cannot be read: [^\n]+ is made again by notebook 0\d") as error:
+        (run.read_json if name.endswith("json") else run.read_csv)(name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [flipped, lambda content: lzma.compress(content)[:-9], lambda content: b"\xfd7zXZ"])
+def test_a_damaged_packed_table_is_named(tmp_path, damage):
+    run = publish(tmp_path, "quick", 0)
+    for name in ("split.csv", "predictions.csv"):
+        (run / f"{name}.xz").write_bytes(damage((run / name).read_bytes()))
+        (run / name).unlink()
+        with pytest.raises(RunError, match=rf"{name}.xz cannot be read"):
+            runs.Files(run).read_csv(name)
+
+
+def test_json_of_another_kind_is_named(tmp_path):
+    for text in ("[1, 2]", "null", "7", "[" * 100_000):
+        with pytest.raises(RunError, match=r"manifest.json cannot be read"):
+            damaged(tmp_path, "manifest.json", lambda content, text=text: text.encode()).read_json("manifest.json")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "metrics.json"])
+@pytest.mark.parametrize("damage", ["empty", "half"])
+def test_one_damaged_run_stops_neither_index_nor_plan_nor_tables(tmp_path, name, damage, capsys):
+    publish(tmp_path, "quick", 1)
+    damaged(tmp_path, name, DAMAGES[damage])
+    runs._say_once.cache_clear()
+    assert "quick, seed 1" in index.write(tmp_path).read_text()
+    assert [run.folder.name for run in plan.here(tmp_path).values() if run.folder.is_relative_to(tmp_path)] == [
+        "seed-1"
+    ]
+    assert evidence.find(tmp_path, "quick").seeds == [1]
+    said = capsys.readouterr().err.splitlines()
+    assert [line[: line.index(" cannot")] for line in said] == [f"left out: {name}"]

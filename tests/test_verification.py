@@ -51,7 +51,9 @@ def page(tmp_path_factory):
     files.write_json(run / "metrics.json", metrics)
     sizes = size_rows(table)
     errors = summary.errors(table, metadata_of(table), draws=20, seed=0, sizes=sizes)
-    files.write_json(run / "errors.json", errors | {"saliency_on_lesion": [{"value": 0.5}]})
+    files.write_json(
+        run / "errors.json", errors | {"saliency_on_lesion": [{"value": 0.5}], "findings": ["**Melanoma.** One."]}
+    )
     chosen = parameters.load("paper", {"output": str(folder)})
     notebook = files.ROOT / "notebooks" / f"{pages.PAPER}.ipynb"
     pages.make(notebook, chosen, folder / paper.FOLDER / verification.PAGE)
@@ -77,7 +79,8 @@ def test_what_was_published_passes(published):
     folder, path = published
     checks = list(verification.verify(folder, readme=path))
     assert [check for check in checks if check.faults] == []
-    assert len(checks) == 1 + len(RUNS) + 1 + len(collection.make(folder, draws=10)) + 1
+    hashes_runs_speeds_readme = 4
+    assert len(checks) == hashes_runs_speeds_readme + 2 * len(RUNS) + 1 + len(collection.make(folder, draws=10))
     assert all(str(check).startswith("ok ") for check in checks)
 
 
@@ -219,12 +222,79 @@ def test_a_file_that_is_not_listed_is_named_and_a_run_of_ones_own_changes_nothin
 @pytest.mark.parametrize("name", ["04_evaluation.html", "05_error_analysis.html"])
 def test_a_number_changed_in_a_page_of_a_run_fails(published, name):
     page = published[0] / "paper" / "seed-0" / name
-    found = tables.with_interval(summary_of(page.parent)["test"]["headline"])
+    found = pd.concat(tables.with_interval(each) for each in verification._scored(summary_of(page.parent)))
     page.write_text(" ".join(found) + " 110 of 170 melanomas")
     evidence.write_sums(published[0])
     assert failed(published) == {}
     page.write_text(page.read_text().replace("110 of", "11 of"))
     assert f"paper/seed-0/{name} is not the published file" in failed(published)["files"]
+
+
+@pytest.mark.parametrize("table", ["headline", "per class", "calibration"])
+def test_a_number_changed_in_a_table_of_the_evaluation_fails_even_with_a_new_hash(published, table):
+    page = published[0] / "paper" / "seed-0" / "04_evaluation.html"
+    found = summary_of(page.parent)
+    tabled = {"headline": found["validation"]["headline"], "calibration": found["test_calibration"]["after"]}
+    tabled["per class"] = found["test_per_class"].loc[pd.IndexSlice[:, ["f1"]], :]
+    shown = [*pd.concat(tables.with_interval(each) for each in verification._scored(found))]
+    page.write_text(" ".join(shown))
+    evidence.write_sums(published[0])
+    assert failed(published) == {}
+    [changed, *_] = tables.with_interval(tabled[table])
+    page.write_text(page.read_text().replace(changed, changed[::-1]))
+    evidence.write_sums(published[0])
+    assert f"04_evaluation.html does not print {changed}" in failed(published)["paper/seed-0/metrics.json"]
+
+
+def test_a_finding_that_a_page_does_not_say_fails(published):
+    page = published[0] / WITH_ERRORS / "seed-0" / "05_error_analysis.html"
+    for text, well in (("<p><b>Melanoma.</b>\nOne.</p>", True), ("<p><b>Melanoma.</b> None.</p>", False)):
+        page.write_text(text)
+        evidence.write_sums(published[0])
+        assert (failed(published) == {}) is well
+
+
+FALSE_PROSE = ["It reaches 92.3%.", "An accuracy of 0.92.", "It is right in 95 percent.", "a | b\n--- | ---\nF1 | 0.88"]
+
+
+@pytest.mark.parametrize("prose", FALSE_PROSE)
+def test_a_score_in_the_readme_outside_of_its_blocks_fails(published, prose):
+    _, path = published
+    path.write_text(f"The claim is 92%, see 10.7910/DVN, 2.8 GB, version 0.1.\n{path.read_text()}")
+    assert failed(published) == {}
+    path.write_text(f"{path.read_text()}\n{prose}\n")
+    assert "outside of its blocks" in failed(published)["README.md"][0]
+
+
+def test_a_block_that_is_there_twice_fails(published):
+    _, path = published
+    path.write_text(path.read_text() * 2)
+    assert "its block `answer` is there 2 times" in failed(published)["README.md"]
+
+
+@pytest.mark.parametrize("gone", ["manifest.json", "split.csv"])
+def test_a_run_that_is_not_whole_fails_even_with_a_new_list(published, gone):
+    (published[0] / "quick" / "seed-0" / gone).write_text("") if gone.endswith("json") else (
+        published[0] / "quick" / "seed-0" / gone
+    ).unlink()
+    evidence.write_sums(published[0])
+    assert "quick/seed-0 lacks one of" in failed(published)["runs"][0]
+
+
+def test_speeds_that_are_not_those_of_their_record_fail(published):
+    folder = published[0] / "benchmarks"
+    rows = [{"benchmark": "b", "side": 96, "images_per_second": speed, "times_the_loop": speed / 2} for speed in (2, 9)]
+    files.write_json(folder / "speed.json", {"rows": rows})
+    files.write_csv(folder / "speed.csv", pd.DataFrame(rows))
+    evidence.write_sums(published[0])
+    assert failed(published) == {}
+    files.write_csv(folder / "speed.csv", pd.DataFrame(rows).replace(9, 99))
+    evidence.write_sums(published[0])
+    assert failed(published)["benchmarks"] == ["speed.csv says something else than speed.json"]
+    rows[1]["times_the_loop"] = 45.0
+    files.write_json(folder / "speed.json", {"rows": rows})
+    files.write_csv(folder / "speed.csv", pd.DataFrame(rows))
+    assert "times_the_loop" in failed(published)["benchmarks"][0]
 
 
 def summary_of(run):

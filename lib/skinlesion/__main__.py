@@ -6,14 +6,26 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import itertools
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from skinlesion import parameters, processors
 from skinlesion.errors import StudyError
+
+if TYPE_CHECKING:
+    from skinlesion.paper import verification
+
+INSTALL = "install requirements.lock into this Python, or let `make` do it into .venv (without PYTHON=)"
+
+try:
+    from skinlesion import parameters, processors
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error}: {INSTALL}")
 
 SOME_SKIPPED = 3
 """Status of ``predict`` where it could not read every file."""
@@ -27,8 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses it twice gets one sentence all the same
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        print(f"error: {error}: {INSTALL}", file=sys.stderr)
+        return 1
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -269,8 +285,10 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _name(skipped: dict[Path, str]) -> None:
+    from tqdm import tqdm  # slow to import
+
     for path, reason in skipped.items():
-        print(f"skipped: {path}: {reason}", file=sys.stderr)
+        tqdm.write(f"skipped: {path}: {reason}", file=sys.stderr)  # above a bar, not in it
 
 
 def _spare(output: Path, model: Path, found: list[Path]) -> list[Path]:
@@ -285,9 +303,10 @@ def _spare(output: Path, model: Path, found: list[Path]) -> list[Path]:
 
 
 def _index(options: argparse.Namespace) -> None:
-    from skinlesion.paper import index  # as above
+    from skinlesion import files  # as above
+    from skinlesion.paper import index
 
-    index.write(options.folder)
+    index.write(files.resolve(options.folder))
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -369,8 +388,9 @@ def _verify(options: argparse.Namespace) -> None:
 
     folder = options.data or files.resolve("data/ham10000")
     metadata = dataset.read_metadata(dataset.find_table(folder)) if options.data or folder.is_dir() else None
+    checks = verification.verify(files.ROOT / "reports", readme=files.ROOT / "README.md", metadata=metadata)
     failed = done = 0
-    for check in verification.verify(files.ROOT / "reports", readme=files.ROOT / "README.md", metadata=metadata):
+    for check in itertools.chain(checks, _rescored(folder) if metadata is not None else ()):
         if options.details or check.faults:
             print(check, flush=True)
         done += 1
@@ -379,6 +399,26 @@ def _verify(options: argparse.Namespace) -> None:
         raise StudyError(f"{failed} of {done} checks failed: what is published is not what was computed")
     print(f"All {done} checks passed (make verify DETAILS=yes lists them): published files are what they were, scores")
     print("and tables are what the predictions say, and so are the sentences of README.md.")
+    if metadata is None:
+        print("Not checked against images: `make verify DATA=<folder>` has the released network score them again.")
+
+
+def _rescored(folder: Path) -> Iterator[verification.Check]:
+    """Compare what the released networks say of the images in a folder, where there are any."""
+    from skinlesion import runs  # as above
+    from skinlesion.data import dataset
+    from skinlesion.learning import rescoring
+    from skinlesion.paper import verification
+
+    released = [run for run in runs.find(runs.PUBLISHED).values() if run.find(rescoring.NETWORK)]
+    try:
+        data = dataset.open_dataset(parameters.load("paper_lesion", {"data": str(folder)}))
+        for run in released:
+            name = "/".join(run.folder.parts[-2:])
+            print(f"{name}: the network scores the test images again, about a minute on one core", file=sys.stderr)
+            yield verification.Check(f"{name} and the images", *rescoring.faults(run, data))
+    except (dataset.DatasetError, rescoring.RescoringError) as error:
+        print(f"Not checked against images: {error}")
 
 
 def _audit_split(options: argparse.Namespace) -> None:

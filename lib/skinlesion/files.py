@@ -137,6 +137,8 @@ def atomic(path: Path) -> Iterator[Path]:
                 errno.ENOSPC,
                 f"the disk is full: {path} was not written. Free some space and run again (finished files are kept)",
             ) from error
+        if error.filename == str(temporary):  # nobody knows that name
+            raise OSError(error.errno, f"{error.strerror}, so it was not written", str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

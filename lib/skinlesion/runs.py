@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
+import io
 import json
 import lzma
 import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +68,13 @@ WRITERS = {
 }
 """Who writes what."""
 
+COLUMNS = {
+    "split.csv": ("image_id", "lesion_id", "lesion_group", "part"),
+    "history.csv": ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    "predictions.csv": ("image_id", "lesion_id", "lesion_group", "dx", "part"),
+}
+"""What a table must at least have."""
+
 
 class RunError(StudyError):
     """A file of a run is not there or cannot be read; the message names it."""
@@ -72,13 +82,13 @@ class RunError(StudyError):
 
 @dataclass(frozen=True)
 class Files:
-    """What a run left in a folder; a table may be compressed (``split.csv.xz``, or ``.gz`` as before)."""
+    """What a run left in a folder; a table may be compressed (``split.csv.xz``)."""
 
     folder: Path
 
     def find(self, name: str) -> Path | None:
         """Return the path of a file, or None where it is not there."""
-        found = [self.folder / each for each in (name, f"{name}.xz", f"{name}.gz") if (self.folder / each).is_file()]
+        found = [self.folder / each for each in (name, f"{name}.xz") if (self.folder / each).is_file()]
         return found[0] if found else None
 
     def require(self, name: str) -> Path:
@@ -97,18 +107,21 @@ class Files:
 
     def read_csv(self, name: str) -> pd.DataFrame:
         """Read a table."""
-        return self._read(name, pd.read_csv)
+        return self._read(name, lambda content: _table(content, COLUMNS.get(name, ())))
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file."""
-        return self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
+        return self._read(name, _object)
 
-    def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
+    def _read(self, name: str, read: Callable[[bytes], Any]) -> Any:
         path = self.require(name)
         try:
-            return read(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise RunError(f"{files.shown(path)} cannot be read: {error}") from error
+            content = path.read_bytes()
+            if not content:
+                raise ValueError("it is empty")
+            return read(lzma.decompress(content) if path.suffix == ".xz" else content)
+        except (OSError, ValueError, EOFError, lzma.LZMAError, RecursionError) as error:
+            raise RunError(f"{files.shown(path)} cannot be read: {error}. {_way_out(name)}") from error
 
     @property
     def finished(self) -> bool:
@@ -186,13 +199,50 @@ class Run:
 
 
 def find(folder: Path, study: str = "*") -> dict[tuple[str, int], Files]:
-    """Return the folders of all runs in `folder`, by study and seed, in this order."""
+    """Return the folders of all runs in `folder`, by study and seed, in this order.
+
+    One with a JSON file that cannot be read is left out, and a sentence on stderr says so: it must not stop the others.
+    """
     found = {}
     for path in folder.glob(f"{study}/seed-*"):
-        seed = path.name.removeprefix("seed-")
-        if seed.isdigit():
-            found[path.parent.name, int(seed)] = Files(path)
+        seed, run = path.name.removeprefix("seed-"), Files(path)
+        if not (seed.isascii() and seed.isdigit()):
+            continue
+        try:
+            for name in ("manifest.json", "metrics.json", "preprocessing.json"):
+                _ = run.find(name) and run.read_json(name)
+        except RunError as error:
+            _say_once(f"left out: {error}")
+        else:
+            found[path.parent.name, int(seed)] = run
     return dict(sorted(found.items()))
+
+
+@functools.cache
+def _say_once(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+def _table(content: bytes, columns: Iterable[str]) -> pd.DataFrame:
+    if not content.endswith(b"\n"):
+        raise ValueError("it is cut off")
+    table = pd.read_csv(io.BytesIO(content))
+    if lacking := [name for name in columns if name not in table]:
+        raise ValueError(f"it lacks the column(s) {', '.join(lacking)}")
+    if columns and table.empty:
+        raise ValueError("it has no rows")
+    return table
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    found = json.loads(content.decode("utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__} instead of names and values")
+    return found
+
+
+def _way_out(name: str) -> str:
+    return f"It is made again by {WRITERS.get(name, 'make report')}; a published one by `git checkout -- reports`"
 
 
 def listed(words: Iterable[str]) -> str:
@@ -239,7 +289,6 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
         target = PUBLISHED / run.folder.parent.name / run.folder.name / path.name
         content = path.read_bytes()
         if path.name in PACKED:
-            target.with_name(f"{path.name}.gz").unlink(missing_ok=True)
             target, content = target.with_name(f"{path.name}.xz"), lzma.compress(content, preset=lzma.PRESET_EXTREME)
         files.write_bytes(target, content)
         written.append(target)

@@ -150,7 +150,7 @@ def parse(text: str, *, source: object) -> Any:
         memory.
     """
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ParametersError(f"{source} is not valid YAML: {error}") from error
 

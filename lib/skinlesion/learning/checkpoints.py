@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor
 
 from skinlesion import files
 from skinlesion.data.dataset import DX
@@ -67,24 +68,61 @@ def identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> d
     }
 
 
+class _Best(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    epoch: int
+    value: float
+    weights: dict[str, Tensor] | None
+
+
+class _Partial(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    steps: Tensor
+    seconds: float
+
+
+class _Optimiser(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    state: dict[int, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
+
+
 class _State(BaseModel):
     """What a state must look like before anything of it is used."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="allow", strict=True)
 
     identity: dict[str, str]
-    history: list[dict[str, float]] = []
-    sittings: list[dict[str, Any]] = []
-    best: dict[str, Any] = {}
-    partial: dict[str, Any] = {}
-    model: dict[str, Any] = {}
-    optimiser: dict[str, Any] = {}
-    threads: int = 1
+    history: list[dict[str, float]]
+    sittings: list[dict[str, Any]]
+    best: _Best
+    partial: dict[str, Any]
+    model: dict[str, Tensor]
+    averaged: dict[str, Tensor] | None
+    optimiser: _Optimiser
+    threads: int
 
     @model_validator(mode="after")
     def _epochs_are_those_of_the_run(self) -> Self:
         if len(self.history) > int(self.identity.get("epochs", len(self.history))):
             raise ValueError("it has more epochs than the run")
+        if self.partial:
+            _Partial.model_validate(self.partial)
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_of_one_network_and_finite(self) -> Self:
+        weights = self.best.weights
+        if (weights is None) != (not self.history):
+            raise ValueError("it keeps no epoch")
+        if not all(tensor.isfinite().all() for tensor in [*self.model.values(), *(weights or {}).values()]):
+            raise ValueError("its weights hold NaN or infinity")
+        shapes = [sorted(tuple(tensor.shape) for tensor in each.values()) for each in (self.model, weights or {})]
+        if weights is not None and shapes[0] != shapes[1]:  # names differ where it is compiled or averaged
+            raise ValueError("the weights of its best epoch are of another network")
         return self
 
 

@@ -115,8 +115,11 @@ def load(path: Path) -> tuple[Any, dict]:
     try:
         with safe_open(path, framework="pt") as opened:
             facts = Facts.model_validate_json((opened.metadata() or {})[FACTS])
-        classes = len(facts.classes)
-        model = models.build(facts.backbone, weights="none", classes=classes, seed=0, side=facts.image_size)
+            classes = len(facts.classes)
+            model = models.build(facts.backbone, weights="none", classes=classes, seed=0, side=facts.image_size)
+            for name, tensor in model.state_dict().items():
+                if name in opened.keys() and opened.get_tensor(name).dtype != tensor.dtype:  # noqa: SIM118
+                    raise ValueError(f"{name} is not of {tensor.dtype}")  # it would be rounded without a word
         load_model(model, str(path))
         models.require_finite(model.state_dict())
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
@@ -235,7 +238,7 @@ def predict(
     scorer = _scorer(model)
     parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
     waiting: collections.deque[Future] = collections.deque()
-    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50)
+    bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50 or None)
     # A layer is computed by the one thread that asks for it: threads that share layers would wait for each other.
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool, bar:
         for part in parts:

@@ -108,7 +108,7 @@ Groups with too few images have a dash.
 - It knows seven diagnoses and must name one of them for any picture, a picture of something else included.
 - Confidence is not calibrated as it comes out of the network: the expected calibration error is
   {error["before"]:.3f}; temperature {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}, and `predict` uses
-  it. Probabilities in `predictions.csv.gz` are as they came out.
+  it. Probabilities in `predictions.csv.xz` are as they came out.
 - Its epoch was selected by {chosen["selection"]}, in which the rare diagnoses hardly count.
 """
 

@@ -36,11 +36,11 @@ PREPRINT = {
 AUTHORS = {"@id": "#authors", "@type": "Organization", "name": "The authors of this study"}
 
 HOLDS = {
-    "split.csv.gz": "which image is in which part, and its lesion group",
+    "split.csv.xz": "which image is in which part, and its lesion group",
     "duplicates.csv": "images of one lesion under two ids",
     "history.csv": "losses, accuracies, learning rate and time of each epoch",
     "epochs.csv": "accuracy on each part after each epoch",
-    "predictions.csv.gz": "the seven probabilities of every image that was not trained on",
+    "predictions.csv.xz": "the seven probabilities of every image that was not trained on",
     "manifest.json": "parameters, commits of code and protocol, data fingerprint, versions, hardware, time",
     "eda.json": "what is in the data",
     "preprocessing.json": "counts of the split, and what it leaks",
@@ -55,12 +55,13 @@ HOLDS = {
 FORMATS = {
     ".bin": "application/octet-stream",
     ".csv": "text/csv",
-    ".gz": "application/gzip",
     ".html": "text/html",
     ".json": "application/json",
     ".md": "text/markdown",
     ".safetensors": "application/octet-stream",
+    ".svg": "image/svg+xml",
     ".tex": "application/x-tex",
+    ".xz": "application/x-xz",
 }
 
 

@@ -9,7 +9,6 @@ from skinlesion import files
 from skinlesion.paper import findings
 from skinlesion.paper.tables import FOLDER
 
-
 FIGURE = "What is printed, and what the same network scores on unseen lesions"
 """Text for whoever cannot see the figure."""
 

@@ -2,14 +2,17 @@
 
 No image, no weights and no GPU are needed, and nothing is written. Every number of metrics.json is computed again, and
 of errors.json what needs the predictions alone; subgroups and proven diagnoses too where the data's public table is at
-hand. What needs images is held by the hash of its file.
+hand. Files that tell of one thing are compared with each other (:mod:`skinlesion.paper.crosschecks`). What needs images
+is held by the hash of its file.
 """
 
 from __future__ import annotations
 
+import html
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -21,13 +24,13 @@ import pandas as pd
 from bs4 import BeautifulSoup
 
 from skinlesion import files, parameters, runs
-from skinlesion.paper import card, claims, collection, evidence
+from skinlesion.errors import StudyError
+from skinlesion.paper import card, claims, collection, crosschecks, evidence
 from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
-from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
 from skinlesion.runs import Files
-from skinlesion.scoring import summary
+from skinlesion.scoring import evaluation, summary
 
 CLOSE = 1e-9
 """Largest difference at which two numbers are the same: what the order of a sum may do."""
@@ -78,27 +81,64 @@ def verify(folder: Path, *, readme: Path, metadata: pd.DataFrame | None = None) 
         If there is no list of hashes, or a run's file cannot be read.
     """
     yield _hashes(folder)
-    published = [run for run in runs.find(folder).values() if run.finished]
+    found = runs.find(folder)
+    published = [run for run in found.values() if run.finished]
+    yield _guarded("runs", lambda: _runs(folder, published))
     draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
     with ThreadPoolExecutor(THREADS) as pool:
         made = pool.submit(collection.make, folder, draws=draws)
         road = pool.submit(collection.make_road, folder, draws=draws)
         yield from chain.from_iterable(pool.map(partial(_run, metadata=metadata), published))
-        yield from _tables(folder, made.result(), road.result())
+        yield from _tables(folder, made, road)
+    yield _guarded("benchmarks", lambda: _benchmarks(folder))
     yield _readme(readme, folder)
 
 
+def _runs(folder: Path, published: list[Files]) -> tuple[list[str], str]:
+    """Name the folders that hold no run, and what runs of the same data do not agree upon."""
+    known = {run.folder for run in published}
+    there = [path for path in sorted(folder.glob("*/seed-*")) if path not in known]
+    faults = [f"{path.relative_to(folder)} lacks one of {', '.join(runs.NEEDED)}, or it is damaged" for path in there]
+    return [
+        *faults,
+        *crosschecks.across(published),
+    ], f"{len(published)} are whole and of the same lesions and diagnoses"
+
+
 def _run(run: Files, metadata: pd.DataFrame | None) -> list[Check]:
-    """Compute metrics.json and errors.json of a run again, where it has them."""
+    """Compare the files of a run with each other, and compute its metrics.json and errors.json again."""
     name = "/".join(run.folder.parts[-2:])
     compute = {"metrics.json": partial(_metrics, run), "errors.json": partial(_errors, run, metadata)}
-    return [_guarded(f"{name}/{file}", how) for file, how in compute.items() if run.find(file)]
+    agree = _guarded(name, lambda: _agree(run, metadata))
+    return [agree, *(_guarded(f"{name}/{file}", how) for file, how in compute.items() if run.find(file))]
+
+
+def _agree(run: Files, metadata: pd.DataFrame | None) -> tuple[list[str], str]:
+    older = crosschecks.older_than_the_protocol(run)
+    study = "; it is older than the protocol, and not compared with its study" if older else ", and with its study"
+    return crosschecks.faults(run, metadata), f"its files agree{study}"
+
+
+def _benchmarks(folder: Path) -> tuple[list[str], str]:
+    """Compare the table of speeds with the record it was made from."""
+    record = Files(folder / "benchmarks")
+    if not record.find("speed.json") and not record.find("speed.csv"):
+        return [], "none are published"
+    stated, found = record.read_csv("speed.csv"), pd.DataFrame(record.read_json("speed.json")["rows"])
+    same = record.require("speed.csv").read_text(encoding="utf-8") == found[list(stated)].to_csv(**files.CSV)
+    faults = [] if same else ["speed.csv says something else than speed.json"]
+    for _, rows in found.groupby(["benchmark", "side"]):
+        if not np.allclose(
+            rows.times_the_loop, rows.images_per_second / rows.images_per_second.iloc[0], equal_nan=True
+        ):
+            faults.append(f"speed.json has another times_the_loop than its speeds give ({rows.benchmark.iloc[0]})")
+    return faults, f"{len(stated)} rows are those of the record"
 
 
 def _guarded(what: str, compute: Callable[[], tuple[list[str], str]]) -> Check:
     try:
         return Check(what, *compute())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # whatever was put there
         return Check(what, [f"cannot be computed again: {error}"], "")
 
 
@@ -129,9 +169,16 @@ def _metrics(run: Files) -> tuple[list[str], str]:
     page = run.find("04_evaluation.html")
     if page:
         text = page.read_text(encoding="utf-8")
-        shown = tables.with_interval(found["test"]["headline"])
-        faults += [f"{page.name} does not print {each}" for each in shown if each not in text]
+        shown = pd.concat(tables.with_interval(each) for each in _scored(found))
+        faults += [f"{page.name} does not print {each}" for each in shown.unique() if each not in text]
     return faults, f"{_numbers(stated)} numbers are those of the predictions"
+
+
+def _scored(found: dict[str, Any]) -> Iterator[pd.DataFrame]:
+    """Yield the tables of scores that the page of the evaluation prints."""
+    yield from (found[part]["headline"] for part in summary.PARTS)
+    yield found["test_per_class"].loc[pd.IndexSlice[:, evaluation.names("class")], :]
+    yield from found["test_calibration"].values()
 
 
 def _errors(run: Files, metadata: pd.DataFrame | None) -> tuple[list[str], str]:
@@ -139,8 +186,17 @@ def _errors(run: Files, metadata: pd.DataFrame | None) -> tuple[list[str], str]:
     sizes = pd.DataFrame([row for row in stated["subgroups"] if row["column"] == "lesion_size"])
     found = files.plain(summary.errors(run.read_csv("predictions.csv"), metadata, **_given(run), sizes=sizes))
     computed = {key: value for key, value in stated.items() if key in found}
+    page = run.find("05_error_analysis.html")
+    text = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").get_text() if page else ""
+    unsaid = [each for each in stated["findings"] if page and _plain(each) not in _plain(text)]
     rest = "" if metadata is not None else "; subgroups were not computed: the data's table is not at hand (DATA)"
-    return list(differences(computed, found)), f"{_numbers(computed)} numbers are those of the predictions{rest}"
+    faults = [*differences(computed, found), *(f"{page.name} does not say: {each}" for each in unsaid if page)]
+    return faults, f"{_numbers(computed)} numbers are those of the predictions{rest}"
+
+
+def _plain(text: str) -> str:
+    """Return a text without its marks and line breaks."""
+    return " ".join(html.unescape(text).replace("*", "").split())
 
 
 def _given(run: Files) -> dict[str, Any]:
@@ -190,9 +246,14 @@ def _numbers(value: Any) -> int:
     return int(_is_number(value))
 
 
-def _tables(folder: Path, made: Mapping[str, PaperTable], road: PaperTable) -> Iterator[Check]:
+def _tables(folder: Path, made: Future, road: Future) -> Iterator[Check]:
+    try:
+        tables_here = [*((each, PAGE) for each in made.result().values()), (road.result(), ROAD_PAGE)]
+    except (StudyError, KeyError, TypeError) as error:
+        yield Check(paper.FOLDER, [f"cannot be computed again: {error}"], "")
+        return
     printed = {page: _printed(folder / paper.FOLDER / page) for page in (PAGE, ROAD_PAGE)}
-    for table, page in [*((each, PAGE) for each in made.values()), (road, ROAD_PAGE)]:
+    for table, page in tables_here:
         faults = []
         for name, text in table.texts().items():
             path = folder / paper.FOLDER / name
@@ -209,18 +270,32 @@ def _tables(folder: Path, made: Mapping[str, PaperTable], road: PaperTable) -> I
         yield Check(f"{paper.FOLDER}/{table.name}", faults, passed)
     run = folder / claims.BY_LESION / "seed-0"
     if (run / card.NAME).is_file():
-        same = (run / card.NAME).read_text(encoding="utf-8") == card.text(run)
-        faults = [] if same else ["says something else than metrics.json and errors.json"]
-        yield Check(f"{claims.BY_LESION}/seed-0/{card.NAME}", faults, "says what metrics.json and errors.json say")
+        yield _guarded(f"{claims.BY_LESION}/seed-0/{card.NAME}", lambda: _card(run))
+
+
+def _card(run: Path) -> tuple[list[str], str]:
+    same = (run / card.NAME).read_text(encoding="utf-8") == card.text(run)
+    faults = [] if same else ["says something else than metrics.json and errors.json"]
+    return faults, "says what metrics.json and errors.json say"
+
+
+PROSE = re.compile(r"\d[\d.,]*\s?(?:%|percent)|(?<![\d.])0\.\d\d+")
+"""A score as people write it: what has no place in README.md but between the lines that `make paper` writes."""
 
 
 def _readme(readme: Path, folder: Path) -> Check:
     text = readme.read_text(encoding="utf-8")
     faults = []
+    prose = text
     for block, make in readme_blocks.BLOCKS.items():
         start, end = readme_blocks.markers(block)
+        if text.count(start) != 1 or text.count(end) != 1:
+            faults.append(f"its block `{block}` is there {text.count(start)} times")
+        prose = prose.replace(text.partition(start)[2].partition(end)[0], "")
         if text.partition(start)[2].partition(end)[0].strip() != make(folder):
             faults.append(f"its block `{block}` says something else than the reports (`make paper`)")
+    claimed = f"{claims.CLAIMS[0].value:.0%}"
+    faults += [f"it says {each} outside of its blocks" for each in PROSE.findall(prose) if each != claimed]
     return Check(readme.name, faults, f"{len(readme_blocks.BLOCKS)} blocks are what the reports say")
 
 

@@ -144,6 +144,8 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 progress_bar=sys.stderr.isatty(),
+                # A kernel that is ended in the middle of a cell has nothing to say that its reader could use.
+                extra_arguments=["--log-level=CRITICAL"],
                 # Sockets in a folder of their own: kernels started side by side cannot take each other's ports.
                 config=Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}),
             )
@@ -170,7 +172,8 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
 
 def _short() -> str | None:
     """Return a folder for sockets where the usual one's path is too long: the system allows about 100 characters."""
-    return "/tmp" if len(tempfile.gettempdir()) > 60 and Path("/tmp").is_dir() else None
+    short = "/tmp"  # noqa: S108 (a folder of its own is made in it)
+    return short if len(tempfile.gettempdir()) > 60 and Path(short).is_dir() else None
 
 
 def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
