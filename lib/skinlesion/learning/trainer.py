@@ -90,8 +90,24 @@ def _with_copies(store: np.ndarray, rows: np.ndarray, parameters: Parameters) ->
     return whole
 
 
-def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = print) -> training.Trained:
-    """Train a run, or finish one that was cut off; with the errors of :func:`skinlesion.learning.training.train`."""
+@dataclass(frozen=True)
+class Kept:
+    """What is known of a finished run whose state is gone; names as in ``training.Trained``."""
+
+    history: pd.DataFrame
+    selected_epoch: int
+    device: str
+    precision: str
+
+
+def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = print) -> training.Trained | Kept:
+    """Train a run, or finish one that was cut off; with the errors of :func:`skinlesion.learning.training.train`.
+
+    A run of the same recipe and data that was finished here, and whose state is gone, is not trained again.
+    """
+    if kept := _kept(run, inputs):
+        report("this run is finished: it is not trained again")
+        return kept
     return training.train(
         inputs.store,
         inputs.metadata.dx.map(dataset.DX.index).to_numpy(dtype=np.int64),
@@ -106,7 +122,18 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
     )
 
 
-def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
+def _kept(run: runs.Run, inputs: Inputs) -> Kept | None:
+    own = runs.Files(run.folder)
+    if not own.finished or (run.folder / "checkpoint").exists():
+        return None
+    manifest, now = own.manifest, runs.manifest(run)["parameters"]
+    same = all(now[name] == manifest["parameters"].get(name, now[name]) for name in training.RECIPE)
+    if not same or manifest["data"]["fingerprint"] != inputs.record["data"]["fingerprint"]:
+        return None
+    return Kept(own.read_csv("history.csv"), manifest["selected_epoch"], manifest["device"], manifest["precision"])
+
+
+def leave(run: runs.Run, inputs: Inputs, trained: training.Trained | Kept) -> None:
     """Write what the run leaves: ``predictions.csv`` is the last file written.
 
     Before it, ``history.csv``, ``model.safetensors``, ``trained_on.bin``, ``epochs.npz`` and ``manifest.json``.
@@ -116,6 +143,8 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained) -> None:
     ``epochs.npz`` holds the probabilities after every epoch, float16 of shape (epochs, n, 7), of the images of
     ``predictions.csv`` in its order.
     """
+    if isinstance(trained, Kept):
+        return
     table = _said(inputs, trained, views=run.parameters.views)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
