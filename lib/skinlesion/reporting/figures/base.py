@@ -76,12 +76,15 @@ class Picture:
         Whether it shows photographs: these are kept as they are, and never inverted where a page is dark.
     source
         The file behind it, where it is not the page's own: its page links it.
+    narrow
+        What a narrow screen shows in its place; by default its axes one below the other.
     """
 
     figure: Figure
     alt: str
     photographs: bool = False
     source: str = ""
+    narrow: Figure | None = None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
         return {"text/html": self.html(), "text/plain": self.alt}, {}
@@ -89,9 +92,10 @@ class Picture:
     def html(self) -> str:
         """Return it as an element of a page that needs no other file."""
         width = round(self.figure.get_figwidth() * 96)
-        kind, narrow = ' class="photographs"', ""
+        kind, narrow = ' class="photographs"' if self.photographs else "", ""
         if not self.photographs:
-            kind, narrow = "", f'<source media="(max-width: 40rem)" srcset="{_address(stacked(self.figure))}">'
+            phone = stacked(self.figure) if self.narrow is None else self.narrow
+            narrow = f'<source media="(max-width: 40rem)" srcset="{_address(phone)}">'
         shown = _address(self.figure, photographs=self.photographs)
         text = html.escape(self.alt[:1].upper() + self.alt[1:])
         shown = f'<img src="{shown}" alt="{text}" width="{width}">'

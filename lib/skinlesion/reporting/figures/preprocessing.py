@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from skinlesion.data.splits import UNUSED
@@ -53,33 +55,8 @@ def flow(counts: Mapping[str, Any], *, split: str) -> Picture:
     split
         How the parts are drawn, in words.
     """
-    figure, axes = blank(9, 3.9)
-    axis = axes[0]
-    axis.set(xlim=(0, 1), ylim=(0, 1))
-    axis.axis("off")
-    text: dict[str, Any] = {"ha": "center", "fontsize": 10, "color": INK, "linespacing": 1.4}
-    frame = {"boxstyle": "square,pad=0.5", "facecolor": "white", "edgecolor": INK}
+    figure, narrow = (_flow(counts, split, columns=columns) for columns in (len(counts["parts"]), 2))
     parts = counts["parts"]
-    unused = parts[UNUSED]["images"] if UNUSED in parts else "none"
-    steps = [
-        f"The table: {counts['images']:,} images of {counts['lesion_ids']:,} lesion ids; left out: {unused}",
-        f"{counts['pairs']:,} pairs of images under two ids show one lesion: {counts['lesion_groups']:,} lesion groups",
-        split,
-    ]
-    heights = np.linspace(0.93, 0.53, len(steps))
-    for height, words in zip(heights, steps, strict=True):
-        axis.text(0.5, height, words, va="center", bbox=frame, **text)
-    arrow: dict[str, Any] = {"arrowprops": {"arrowstyle": "->", "color": MUTED}, "xycoords": "data", "text": ""}
-    for above, below in pairwise(heights):
-        axis.annotate(xy=(0.5, below + 0.06), xytext=(0.5, above - 0.06), **arrow)
-    for (part, found), place in zip(parts.items(), (np.arange(len(parts)) + 0.5) / len(parts), strict=True):
-        colour = PART_COLOURS.get(part, MUTED)
-        words = f"{found['images']:,} images\n{found['lesion_groups']:,} lesion groups"
-        if "with_sibling" in found:
-            words += f"\n{found['with_sibling']:,} with a sibling in train"
-        axis.annotate(xy=(place, 0.35), xytext=(0.5, heights[-1] - 0.06), **arrow)
-        axis.text(place, 0.31, part, color=colour, ha="center", va="top", fontsize=11, fontweight="bold")
-        axis.text(place, 0.22, words, va="top", **text)
     said = ", ".join(
         f"{found['images']:,} images of {found['lesion_groups']:,} in {part}" for part, found in parts.items()
     )
@@ -87,7 +64,45 @@ def flow(counts: Mapping[str, Any], *, split: str) -> Picture:
         figure,
         f"Flow diagram: {counts['images']:,} images of {counts['lesion_ids']:,} lesion ids, "
         f"{counts['lesion_groups']:,} lesion groups after merging; {said}.",
+        narrow=narrow,
     )
+
+
+def _flow(counts: Mapping[str, Any], split: str, *, columns: int) -> Figure:
+    """Draw the flow diagram with so many parts side by side."""
+    parts = counts["parts"]
+    rows = -(-len(parts) // columns)
+    wide = columns > 2
+    figure, axes = blank(9 if wide else 4.2, 2.5 + 1.3 * rows)
+    axis = axes[0]
+    axis.set(xlim=(0, 1), ylim=(-1.3 * rows, 2.5))
+    axis.axis("off")
+    text: dict[str, Any] = {"ha": "center", "fontsize": 10, "color": INK, "linespacing": 1.4}
+    frame = {"boxstyle": "square,pad=0.5", "facecolor": "white", "edgecolor": INK}
+    unused = parts[UNUSED]["images"] if UNUSED in parts else "none"
+    steps = [
+        f"The table: {counts['images']:,} images of {counts['lesion_ids']:,} lesion ids; left out: {unused}",
+        f"{counts['pairs']:,} pairs of images under two ids show one lesion: {counts['lesion_groups']:,} lesion groups",
+        split,
+    ]
+    heights = [2.25, 1.35, 0.45]
+    for height, words in zip(heights, steps, strict=True):
+        axis.text(0.5, height, words if wide else textwrap.fill(words, 46), va="center", bbox=frame, **text)
+    arrow: dict[str, Any] = {"arrowprops": {"arrowstyle": "->", "color": MUTED}, "xycoords": "data", "text": ""}
+    for above, below in pairwise(heights):
+        axis.annotate(xy=(0.5, below + 0.25), xytext=(0.5, above - 0.25), **arrow)
+    for number, (part, found) in enumerate(parts.items()):
+        place, top = (number % columns + 0.5) / columns, -0.25 - 1.3 * (number // columns)
+        words = f"{found['images']:,} images\n{found['lesion_groups']:,} lesion groups"
+        if "with_sibling" in found:
+            words += f"\n{found['with_sibling']:,} with a sibling in train"
+        if number < columns:
+            axis.annotate(xy=(place, top + 0.05), xytext=(0.5, heights[-1] - 0.25), **arrow)
+        axis.text(
+            place, top, part, color=PART_COLOURS.get(part, MUTED), ha="center", va="top", fontsize=11, fontweight="bold"
+        )
+        axis.text(place, top - 0.3, words, va="top", **text)
+    return figure
 
 
 def similarities(pairs: pd.DataFrame, known: pd.DataFrame) -> Picture:
