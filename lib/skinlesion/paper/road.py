@@ -43,7 +43,8 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
     for clean in [study for study in found if parameters.load(study).mistake is None and found[study].seeds]:
-        beside = {study: each for study, each in found.items() if study.partition("_")[0] == clean.partition("_")[0]}
+        size = paper.size(parameters.load(clean))
+        beside = {study: each for study, each in found.items() if paper.size(parameters.load(study)) == size}
         measured |= beside
         for facts, scored in _rows(beside, clean=found[clean], draws=draws):
             for quantity, scores in scored.items():
