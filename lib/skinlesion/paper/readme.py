@@ -9,6 +9,9 @@ from skinlesion import files
 from skinlesion.paper import findings
 from skinlesion.paper.tables import FOLDER
 
+MOST = 3
+"""Findings that the README shows."""
+
 FIGURE = "What is printed, and what the same network scores on unseen lesions"
 """Text for whoever cannot see the figure."""
 
@@ -26,8 +29,8 @@ def answer(folder: Path) -> str:
 
 
 def found(folder: Path) -> str:
-    """Return what else was found, as a list."""
-    return "\n".join(f"- {sentence}" for sentence in findings.findings(findings.read(folder))) or "Nothing yet."
+    """Return the first :data:`MOST` of what else was found, as a list; the index has all."""
+    return "\n".join(f"- {sentence}" for sentence in findings.findings(findings.read(folder))[:MOST]) or "Nothing yet."
 
 
 BLOCKS: dict[str, Callable[[Path], str]] = {"answer": answer, "findings": found}
