@@ -326,3 +326,14 @@ def test_the_command_ends_in_an_error_where_a_check_fails(monkeypatch, capsys):
     said = capsys.readouterr()
     assert "FAILED  other: a fault" in said.out
     assert "1 of 2 checks failed" in said.err
+
+
+def test_a_clone_that_turns_line_ends_has_the_published_bytes(tmp_path):
+    """Git for Windows is installed with core.autocrlf=true."""
+    if not (files.ROOT / ".git").exists():
+        pytest.skip("this copy is no clone")
+    clone = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", "clone", "--quiet", "--depth=1"]
+    subprocess.run([*clone, files.ROOT.as_uri(), str(tmp_path / "clone")], check=True)
+    check = verification._hashes(tmp_path / "clone" / "reports")
+    assert check.faults == []
+    assert b"\r\n" not in (tmp_path / "clone" / "README.md").read_bytes()
