@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
