@@ -88,7 +88,7 @@ def test_a_copy_is_found_by_its_original(metadata):
 
 
 def test_only_all_together_selects_on_the_test_part():
-    chosen = {mistake: mistakes.selecting(study(mistake)) for mistake in (None, *mistakes.MISTAKES)}
+    chosen = {mistake: mistakes.selecting(study(mistake).mistake) for mistake in (None, *mistakes.MISTAKES)}
     assert [mistake for mistake, part in chosen.items() if part == "test"] == ["all"]
 
 

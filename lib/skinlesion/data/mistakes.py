@@ -43,9 +43,9 @@ def unit(table: pd.DataFrame, parameters: Parameters, part: str) -> pd.Series:
     return table.image_id if alone else table.lesion_group
 
 
-def selecting(parameters: Parameters) -> str:
+def selecting(mistake: str | None) -> str:
     """Return the part on which the epoch is selected."""
-    return "test" if parameters.mistake == "all" else "validation"
+    return "test" if mistake == "all" else "validation"
 
 
 def copies(table: pd.DataFrame, *, seed: int) -> pd.DataFrame:

@@ -112,7 +112,7 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
         inputs.store,
         inputs.metadata.dx.map(dataset.DX.index).to_numpy(dtype=np.int64),
         train_rows=inputs.rows("train"),
-        validation_rows=inputs.rows(mistakes.selecting(run.parameters)),
+        validation_rows=inputs.rows(mistakes.selecting(run.parameters.mistake)),
         watched_rows=inputs.rows(*splits.SCORED),
         parameters=run.parameters,
         checkpoint=run.folder / "checkpoint",

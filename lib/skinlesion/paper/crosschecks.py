@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 
 from skinlesion import files, parameters
-from skinlesion.data import dataset, splits
-from skinlesion.parameters import Augmentation, Frame, Recipe, Split
+from skinlesion.data import dataset, mistakes, splits
+from skinlesion.parameters import Augmentation, Frame, Parameters, Perturbation, Recipe, Split
 from skinlesion.runs import Files
 from skinlesion.scoring import predictions
 
 NETWORK, CARD = "model.safetensors", "MODEL_CARD.md"
 
 DECISIVE = ["study", "seed", "backbone", "compare_with"]
-DECISIVE += [name for group in (Frame, Split, Recipe, Augmentation) for name in group.model_fields]
+DECISIVE += [name for group in (Frame, Split, Recipe, Perturbation, Augmentation) for name in group.model_fields]
 """Parameters that a run has from its study; data, weights and arithmetic may be given with the command."""
 
 CLOSE = 1e-5
@@ -72,6 +72,7 @@ def across(found: Iterable[Files]) -> list[str]:
     said = []
     for run in found:
         table = run.read_csv("split.csv").set_index("image_id")[["lesion_id", "lesion_group"]].sort_index()
+        table = table[~table.index.str.contains(mistakes.MARK, regex=False)]
         table["dx"] = run.read_csv("predictions.csv").set_index("image_id").dx
         path = run.find("duplicates.csv")
         pairs = path.read_bytes() if path else None
@@ -99,16 +100,18 @@ def _parameters(run: Files) -> Iterator[str]:
     else:
         chosen = parameters.load(study, {"seed": seed}).model_dump()
         expected = {name: chosen[name] for name in DECISIVE}
+    usual = {name: field.default for name, field in Parameters.model_fields.items()}  # of what was no parameter then
     for name, value in expected.items():
-        if stated.get(name) != value:
-            yield f"manifest.json says {name} {stated.get(name)}, the study {value}"
+        found = stated.get(name, usual[name])
+        if found != value:
+            yield f"manifest.json says {name} {found}, the study {value}"
 
 
 def _predictions(said: pd.DataFrame, split: pd.DataFrame) -> Iterator[str]:
     columns = ["image_id", "lesion_id", "lesion_group", "part"]
-    if unknown := set(split.part) - {*splits.PARTS, splits.UNUSED}:
+    if unknown := set(split.part) - {*splits.PARTS, splits.VAULT, splits.UNUSED}:
         yield f"split.csv has the part {min(unknown)}"
-    expected = split.loc[split.part.isin(splits.PARTS[1:]), columns].reset_index(drop=True)
+    expected = split.loc[split.part.isin(splits.SCORED), columns].reset_index(drop=True)
     if not expected.equals(said[columns]):
         yield "predictions.csv is not of the images, lesions and parts of split.csv"
 
@@ -127,7 +130,8 @@ def _epochs(run: Files, said: pd.DataFrame) -> Iterator[str]:
     if selected != best:
         yield f"manifest.json says that epoch {selected} was selected, history.csv that epoch {best} was"
         return
-    labels, probabilities, _ = predictions.part(said, "validation")
+    selecting = mistakes.selecting(chosen.get("mistake"))
+    labels, probabilities, _ = predictions.part(said, selecting)
     accuracy = float((probabilities.argmax(1) == labels).mean())
     loss = float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300)).mean())
     for name, value in (("validation_accuracy", accuracy), ("validation_loss", loss)):
@@ -143,7 +147,7 @@ def _epochs(run: Files, said: pd.DataFrame) -> Iterator[str]:
         if after.epoch.tolist() != history.epoch.tolist():
             yield "epochs.csv has other epochs than history.csv"
             return
-        if not np.allclose(after.validation_accuracy, history.validation_accuracy, rtol=0, atol=AFTER_AN_EPOCH):
+        if not np.allclose(after[f"{selecting}_accuracy"], history.validation_accuracy, rtol=0, atol=AFTER_AN_EPOCH):
             yield "epochs.csv has another validation_accuracy than history.csv"
         for part in splits.PARTS[1:]:
             labels, probabilities, _ = predictions.part(said, part)
