@@ -106,8 +106,8 @@ $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_train
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call figures,evaluation) $(call rooms,scoring) \
-    lib/skinlesion/probing/baselines.py lib/skinlesion/probing/features.py
+    $(OUT)/seed-%/predictions.csv $(call figures,evaluation) lib/skinlesion/processors.py \
+    $(call rooms,scoring probing learning)
 	$(page)
 
 $(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \

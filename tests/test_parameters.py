@@ -56,7 +56,7 @@ def test_a_wrong_value_is_refused_by_name(override, message):
 
 def test_a_study_that_does_not_exist_is_refused_with_the_ones_that_do():
     with pytest.raises(
-        ParametersError, match=r"there is no study 'dmeo'.*Studies are: demo, paper, quick, paper_lesion"
+        ParametersError, match=r"there is no study 'dmeo'.*Studies are: demo, ladder, paper, quick, paper_lesion"
     ):
         parameters.load("dmeo")
 

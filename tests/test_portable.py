@@ -38,7 +38,7 @@ def told(network, pictures):
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_what_is_exported_says_the_same_for_any_number_of_pictures(made, count):
     folder, network, pictures = made
-    found = portable.load(folder / "model.onnx")(pictures[:count])
+    found = portable.load(folder / "model.onnx")[0](pictures[:count])
     assert found.shape == (count, 7)
     assert np.abs(found - told(network, pictures[:count])).max() < 1e-4
 
@@ -46,7 +46,7 @@ def test_what_is_exported_says_the_same_for_any_number_of_pictures(made, count):
 def test_int8_is_a_quarter_of_the_size_and_says_nearly_the_same(made):
     folder, network, pictures = made
     assert (folder / "model-int8.onnx").stat().st_size < 0.35 * (folder / "model.onnx").stat().st_size
-    wanted, found = told(network, pictures), portable.load(folder / "model-int8.onnx")(pictures)
+    wanted, found = told(network, pictures), portable.load(folder / "model-int8.onnx")[0](pictures)
     assert np.ptp(wanted, axis=0).max() > 0.01  # there is something to tell
     assert (
         np.corrcoef((found - wanted.mean(0)).ravel(), (wanted - wanted.mean(0)).ravel())[0, 1] > 0.4
@@ -62,7 +62,7 @@ def photographs(tmp_path):
 
 
 def predicted(path, photographs, **facts):
-    network, known = inference.load(path)
+    network, known = (portable if path.suffix == ".onnx" else inference).load(path)
     return pd.concat(table for table, _ in inference.predict(network, {**known, **facts}, photographs))
 
 
@@ -92,4 +92,4 @@ def test_what_is_no_exported_network_is_refused_in_a_sentence(made, tmp_path, co
     path = tmp_path / "other.onnx"
     path.write_bytes((made[0] / "model.onnx").read_bytes()[:2000] if content == "cut" else content)
     with pytest.raises(PortableError, match=r"other\.onnx is damaged or no ONNX"):
-        inference.load(path)
+        portable.load(path)

@@ -58,6 +58,7 @@ def page(tmp_path_factory):
     chosen = parameters.load("paper", {"output": str(folder)})
     notebook = files.ROOT / "notebooks" / f"{pages.PAPER}.ipynb"
     pages.make(notebook, chosen, folder / paper.FOLDER / verification.PAGE)
+    collection.make_road(folder, draws=20).write(folder / paper.FOLDER)
     evidence.write_sums(folder)
     return folder
 

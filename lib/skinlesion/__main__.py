@@ -248,7 +248,13 @@ def _predict(options: argparse.Namespace) -> int:
     from skinlesion.learning import inference
     from skinlesion.scoring import isic
 
-    model, facts = inference.load(options.model)
+    model: inference.Scorer
+    if options.model.suffix == ".onnx":
+        from skinlesion.learning import portable  # slow to import
+
+        model, facts = portable.load(options.model)
+    else:
+        model, facts = inference.load(options.model)
     processors.keep_memory()
     found, skipped = inference.find(options.images)
     if options.output:

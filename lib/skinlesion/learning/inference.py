@@ -39,6 +39,10 @@ TRAINED_ON = "trained_on.bin"
 """Beside a network: the hashes of the images it was trained on, :mod:`skinlesion.data.hashes`, in the split's order."""
 
 
+Scorer = nn.Module | Callable[[np.ndarray], np.ndarray]
+"""A network, or what gives the probabilities (B, 7) of pictures, uint8 of shape (B, H, W, 3)."""
+
+
 class InferenceError(StudyError):
     """A file of weights, or of images, that cannot be used; the message names it."""
 
@@ -85,10 +89,8 @@ class Metrics(BaseModel):
     temperature: float = Field(gt=0, allow_inf_nan=False)
 
 
-def load(path: Path) -> tuple[Any, dict]:
+def load(path: Path) -> tuple[nn.Module, dict]:
     """Return a network in evaluation mode, and the facts :func:`save` wrote beside its weights.
-
-    A file that ends in ``.onnx``, of :mod:`skinlesion.learning.portable`, gives what only :func:`predict` takes.
 
     The facts have two more where the run's files lie beside it, else None: temperature (notebook 04 fits it), and
     trained_on, uint8 of shape (N, 13), from :data:`TRAINED_ON`.
@@ -104,14 +106,6 @@ def load(path: Path) -> tuple[Any, dict]:
         )
     if reason := files.not_a_file(path):
         raise InferenceError(f"{files.shown(path)} {reason}: give the model.safetensors of a run")
-    if path.suffix == ".onnx":
-        from skinlesion.learning import portable  # only where it is needed: it is slow to import
-
-        network = portable.load(path)
-        try:
-            return network, Facts.model_validate_json(network.facts).model_dump() | _beside(path.parent)
-        except ValueError as error:
-            raise InferenceError(f"{path.name} is no network of this library ({_reason(error)})") from error
     try:
         with safe_open(path, framework="pt") as opened:
             facts = Facts.model_validate_json((opened.metadata() or {})[FACTS])
@@ -124,10 +118,11 @@ def load(path: Path) -> tuple[Any, dict]:
         models.require_finite(model.state_dict())
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InferenceError(f"{path.name} is damaged or no network of this library ({_reason(error)})") from error
-    return model.eval(), facts.model_dump() | _beside(path.parent)
+    return model.eval(), facts.model_dump() | beside(path.parent)
 
 
-def _beside(folder: Path) -> dict[str, Any]:
+def beside(folder: Path) -> dict[str, Any]:
+    """Return the facts that a run's files in a folder add, as :func:`load` says."""
     metrics, trained_on = folder / "metrics.json", folder / TRAINED_ON
     found: dict[str, Any] = {"temperature": None, "trained_on": None}
     try:
@@ -210,7 +205,7 @@ def find(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
 
 
 def predict(
-    model: nn.Module, facts: dict, paths: Sequence[Path], *, threads: int = 1
+    model: Scorer, facts: dict, paths: Sequence[Path], *, threads: int = 1
 ) -> Iterator[tuple[pd.DataFrame, dict[Path, str]]]:
     """Say what the network sees in some pictures, :data:`TOGETHER` at a time, in their order.
 
@@ -252,7 +247,7 @@ def predict(
             yield done
 
 
-def _scorer(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+def _scorer(model: Scorer) -> Callable[[np.ndarray], np.ndarray]:
     """Return what gives the probabilities (B, 7) of pictures, uint8 of shape (B, H, W, 3)."""
     if not isinstance(model, nn.Module):
         return model
@@ -283,7 +278,9 @@ def _predict(
     if pixels:
         batch = np.stack(list(pixels.values()))
         turned = [np.rot90(batch, quarter, (1, 2)) for quarter in range(4)]
-        views = [batch] if facts["views"] == 1 else [view for each in turned for view in (each, each[:, :, ::-1])]
+        views = (
+            [batch] if facts.get("views", 1) == 1 else [view for each in turned for view in (each, each[:, :, ::-1])]
+        )
         means = np.mean([scorer(np.ascontiguousarray(view)) for view in views], axis=0)
         probabilities = calibration.with_temperature(means, facts.get("temperature") or 1)
     table = pd.DataFrame(probabilities, columns=COLUMNS)

@@ -137,8 +137,8 @@ def _note(path: Path, facts: dict[str, Any]) -> None:
     onnx.save(model, path)
 
 
-def load(path: Path, *, threads: int = 1) -> Portable:
-    """Return an exported network, ready to be asked.
+def load(path: Path, *, threads: int = 1) -> tuple[Portable, dict[str, Any]]:
+    """Return an exported network, for :func:`skinlesion.learning.inference.predict`, and its facts.
 
     Parameters
     ----------
@@ -160,7 +160,12 @@ def load(path: Path, *, threads: int = 1) -> Portable:
         raise PortableError(f"{path.name} is damaged or no ONNX") from error
     if [given.name for given in session.get_inputs()] != [PICTURES]:
         raise PortableError(f"{path.name} is no network of this library: it asks for other input than {PICTURES}")
-    return Portable(session)
+    try:
+        written = session.get_modelmeta().custom_metadata_map.get(FACTS, "{}")
+        facts = inference.Facts.model_validate_json(written).model_dump()
+    except ValueError as error:
+        raise PortableError(f"{path.name} does not say what it is to be fed") from error
+    return Portable(session), facts | inference.beside(path.parent)
 
 
 class Portable:
@@ -168,7 +173,6 @@ class Portable:
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self.session = session
-        self.facts = session.get_modelmeta().custom_metadata_map.get(FACTS, "{}")
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """Return the probabilities of uint8 pictures of shape (B, side, side, 3): float32 of shape (B, 7)."""

@@ -90,6 +90,7 @@ def conclusions(numbers: Numbers) -> dict[str, str]:
         "per_class": _classes,
         "convergence": _convergence,
         "assumptions": _assumptions,
+        "checklist": _checklist,
         "runs": _runs,
     }
     return {name: make(numbers) if len(numbers.get(name, ())) else "" for name, make in made.items()}
@@ -111,6 +112,12 @@ def _changes(name: str, numbers: Numbers) -> str:
 
 ENDPOINTS = {"imbalance": "balanced_accuracy"}
 """The primary endpoint of a table, where it is not accuracy."""
+
+
+def _checklist(numbers: Numbers) -> str:
+    counts = numbers["checklist"].answered.value_counts()
+    said = [f"{count} {answer}" for answer, count in counts.items()]
+    return f"Of {counts.sum()} items, answered: {', '.join(said)}."
 
 
 def _ladder(numbers: Numbers) -> str:
