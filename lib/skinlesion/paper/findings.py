@@ -132,8 +132,10 @@ def _road(numbers: Numbers) -> str:
         printed, worth = (rows[rows.quantity == name].set_index("row") for name in (road.PRINTED, road.WORTH))
         verdicts = printed.apply(road.crosses, axis=1)
         reached = ", ".join(f"{row} ({printed['mean'][row]:.3f})" for row in printed.index[verdicts == "yes"])
+        few, many = printed.seeds.min(), printed.seeds.max()
+        runs = "one training each" if many == 1 else f"{few} to {many} trainings each" if few < many else f"{many} each"
         said.append(
-            f"at {size}, {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give 0.92 or more"
+            f"at {size} ({runs}), {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give 0.92 or more"
             f"{f': {reached}' if reached else ''}; on lesions that no mistake has touched the same networks score "
             f"{worth['mean'].min():.3f} to {worth['mean'].max():.3f}, without a mistake {_value(worth.loc['clean'])}"
         )
