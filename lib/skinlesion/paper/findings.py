@@ -135,7 +135,7 @@ def _road(numbers: Numbers) -> str:
         few, many = printed.seeds.min(), printed.seeds.max()
         runs = "one training each" if many == 1 else f"{few} to {many} trainings each" if few < many else f"{many} each"
         said.append(
-            f"at {size} ({runs}), {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give 0.92 or more"
+            f"at {size} ({runs}), {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give 0.92"
             f"{f': {reached}' if reached else ''}; on lesions that no mistake has touched the same networks score "
             f"{worth['mean'].min():.3f} to {worth['mean'].max():.3f}, without a mistake {_value(worth.loc['clean'])}"
         )
