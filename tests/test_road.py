@@ -27,10 +27,11 @@ def published(tmp_path):
             files.write_csv(run / "predictions.csv", table)
             if name == "clean":
                 train = answered(table[table.part == "test"], 1).assign(part="train", reading="train")
-                train["image_id"] = "T" + train.image_id
+                train[["image_id", "lesion_group"]] = "T" + train[["image_id", "lesion_group"]]
                 chosen = table[table.part.isin(("test", "vault"))].assign(reading="test_selected")
                 files.write_csv(run / "readings.csv", pd.concat([train, chosen]))
-                files.write_csv(run / "split.csv", table[["image_id", "lesion_id", "lesion_group", "part"]])
+                whole = pd.concat([table, train.assign(lesion_id="T" + train.lesion_id)])
+                files.write_csv(run / "split.csv", whole[["image_id", "lesion_id", "lesion_group", "part"]])
     return tmp_path
 
 

@@ -73,8 +73,7 @@ def _rows(
     found: Mapping[str, Evidence], *, clean: Evidence, draws: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Scores]]]:
     """Yield the facts of each row of one size, and its scores by quantity, all of the same draws of lesion groups."""
-    tables_of = (table for each in found.values() for table in each.predictions.values())
-    groups = np.unique(np.concatenate([table.lesion_group.unique() for table in tables_of]))
+    groups = np.unique(np.concatenate([split.lesion_group.unique() for split in clean.splits.values()]))
     drawn = Draws.of(groups, draws=draws)
     worth = _Worth(clean, drawn)
     for study, runs_of in found.items():
