@@ -7,6 +7,7 @@ from skinlesion import files, parameters
 from skinlesion.data import mistakes
 from skinlesion.data.dataset import DX
 from skinlesion.paper import collection, road
+from skinlesion.reporting.figures import road as figures
 from skinlesion.runs import Files
 from skinlesion.scoring import predictions, readings
 
@@ -103,3 +104,16 @@ def test_runs_with_a_vault_are_in_no_other_table_but_the_list_of_runs(published)
 def test_every_mistake_has_a_row_and_a_study():
     assert set(readings.TRAINED) == {None, *mistakes.MISTAKES}
     assert {parameters.load(f"quick_road_{name}").mistake for name in mistakes.MISTAKES} == set(mistakes.MISTAKES)
+
+
+def test_the_figure_joins_what_is_printed_to_what_it_is_worth(published):
+    numbers = collection.make_road(published, draws=50).numbers
+    longer = numbers.assign(size="96×96, 47 epochs")
+    longer = longer[longer.row != "by image"]
+    picture = figures.road(pd.concat([numbers, longer]), "accuracy", claimed=0.92)
+    assert len(picture.figure.axes) == 2
+    said = numbers[(numbers.row == "clean") & (numbers.score == "accuracy")].set_index("quantity")["mean"]
+    short, long = picture.alt.split("At 96×96, 47 epochs")
+    assert f"no mistake {said['printed']:.2f}, {said['vault']:.2f}" in long
+    assert "all parts drawn image by image" in short
+    assert "all parts drawn image by image" not in long

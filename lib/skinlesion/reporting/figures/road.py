@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from skinlesion.reporting.figures.base import INK, MUTED, PART_COLOURS, Picture, blank
 from skinlesion.reporting.tables import heading
 
 
-def road(table: pd.DataFrame, *, claimed: Mapping[str, float]) -> Picture:
+def road(table: pd.DataFrame, score: str, *, claimed: float) -> Picture:
     """Draw what every mistake prints, joined to what its network scores on the vault; the preprint's number is a line.
 
     Parameters
     ----------
     table
-        The numbers of :func:`skinlesion.paper.road.road`; not empty.
+        The numbers of :func:`skinlesion.paper.road.road`; not empty. Each size has axes of its own.
+    score
+        Which of its scores.
     claimed
-        What the preprint prints, by score: one pair of axes each.
+        What the preprint prints.
     """
-    keys = ["size", "row", "score", "quantity"]
-    cells = table.set_index(keys)[["mean", "low", "high"]].sort_index()
-    printed = table[(table.quantity == "printed") & (table.score == "accuracy")]
-    order = printed.sort_values(
-        ["size", "mean"], key=lambda column: column if column.name == "mean" else -column.str.len()
+    cells = (
+        table[(table.score == score) & table.quantity.isin(("printed", "vault"))]
+        .set_index(["size", "says", "quantity"])[["mean", "low", "high"]]
+        .sort_index()
     )
-    rows = list(order[["size", "row", "says", "made by"]].itertuples(index=False))
-    figure, axes = blank(10, 0.8 + 0.27 * len(rows), columns=len(claimed))
-    said = []
-    for axis, (score, number) in zip(axes, claimed.items(), strict=True):
-        axis.axvline(number, color=PART_COLOURS["test"], linewidth=1.5)
-        axis.text(number, -0.9, f"preprint {number:g}", color=PART_COLOURS["test"], ha="center", fontsize=8)
-        for place, (size, row, *_) in enumerate(rows):
+    sizes = list(dict.fromkeys(table["size"]))
+    highest = cells.xs("printed", level="quantity")["mean"].groupby("says").max().sort_values()
+    rows = list(highest.index)
+    figure, axes = blank(4 + 2.4 * len(sizes), 1.1 + 0.25 * len(rows), columns=len(sizes))
+    ends_of_axis = min(cells.low.min(), claimed) - 0.02, max(cells.high.max(), claimed) + 0.02
+    said = {size: [] for size in sizes}
+    for axis, size in zip(axes, sizes, strict=True):
+        axis.axvline(claimed, color=PART_COLOURS["test"], linewidth=1.5)
+        axis.text(claimed, -1.0, f"preprint {claimed:g}", color=PART_COLOURS["test"], ha="right", fontsize=8)
+        for place, row in enumerate(rows):
+            if (size, row, "printed") not in cells.index:
+                continue
             ends = {}
-            for quantity, colour, style in (("vault", MUTED, "o"), ("printed", INK, "D")):
-                cell = cells.loc[(size, row, score, quantity)]
+            for quantity, colour, mark in (("vault", MUTED, "o"), ("printed", INK, "D")):
+                cell = cells.loc[(size, row, quantity)]
                 ends[quantity] = cell["mean"]
                 axis.plot([cell.low, cell.high], [place, place], color=colour, linewidth=3, alpha=0.3)
-                axis.plot(cell["mean"], place, style, color=colour, markersize=4.5, zorder=3)
+                axis.plot(cell["mean"], place, mark, color=colour, markersize=4.5, zorder=3)
             axis.plot(list(ends.values()), [place, place], color=INK, linewidth=0.8)
-            if score == "accuracy":
-                said.append(f"{row} {ends['printed']:.2f} and {ends['vault']:.2f}")
-        axis.set(ylim=(len(rows) - 0.5, -1.4), xlabel=heading(score), yticks=range(len(rows)), yticklabels=[])
+            said[size].append(f"{row} {ends['printed']:.2f}, {ends['vault']:.2f}")
+        axis.set(ylim=(len(rows) - 0.5, -1.6), yticks=range(len(rows)), yticklabels=[], xlabel=heading(score))
+        axis.set_xlim(ends_of_axis)
+        axis.set_title(size, fontsize=9)
         axis.grid(axis="x", color="#e5e7eb", linewidth=0.7)
         axis.set_axisbelow(True)
-    sizes = len({size for size, *_ in rows}) > 1
-    axes[0].set_yticklabels([f"{says}{f', {size}' if sizes else ''}" for size, _, says, _ in rows])
-    first = cells.loc[(*rows[-1][:2], "accuracy")]
+    axes[0].set_yticklabels(rows)
+    first = cells.loc[sizes[0]]
+    row = next(row for row in reversed(rows) if row in first.index)
     for quantity, colour, words in (("vault", MUTED, "worth (vault)"), ("printed", INK, "printed")):
-        axes[0].annotate(
-            words,
-            (first.loc[quantity, "mean"], len(rows) - 1),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="center",
-            color=colour,
-            fontsize=8,
-        )
+        at = first.loc[(row, quantity), "mean"], rows.index(row)
+        axes[0].annotate(words, at, xytext=(0, 6), textcoords="offset points", ha="center", color=colour, fontsize=8)
     return Picture(
         figure,
-        f"Printed scores, joined to what the same network scores on unseen lesions; accuracy: {', '.join(said)}.",
+        f"Printed {heading(score)}, joined to what the same network scores on unseen lesions. "
+        + " ".join(f"At {size}: {'; '.join(each)}." for size, each in said.items()),
         source="road.csv",
     )
