@@ -30,7 +30,7 @@ def road(table: pd.DataFrame, score: str, *, claimed: float) -> Picture:
     rows = list(highest.index)
     figure, axes = blank(4 + 2.4 * len(sizes), 1.1 + 0.25 * len(rows), columns=len(sizes))
     ends_of_axis = min(cells.low.min(), claimed) - 0.02, max(cells.high.max(), claimed) + 0.02
-    said = {size: [] for size in sizes}
+    said: dict[str, list[str]] = {size: [] for size in sizes}
     for axis, size in zip(axes, sizes, strict=True):
         axis.axvline(claimed, color=PART_COLOURS["test"], linewidth=1.5)
         axis.text(claimed, -1.0, f"preprint {claimed:g}", color=PART_COLOURS["test"], ha="right", fontsize=8)
