@@ -1,6 +1,7 @@
 """The plan of the house: which room may use which, and what review must do without."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -84,4 +85,31 @@ def test_scoring_and_review_need_no_torch():
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+exec(sys.stdin.read())
+"""
+
+
+@pytest.mark.parametrize("name", ["00_explore", "04_evaluation", "06_paper_tables", "07_road", "verify"])
+def test_what_needs_no_network_opens_without_torch(name):
+    """As the Dockerfile's smaller environment has it."""
+    if name == "verify":
+        lines = ["import skinlesion.paper.verification"]
+    else:
+        cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        code = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code")
+        lines = [line for line in code.splitlines() if line.startswith(("import ", "from "))]
+    command = [sys.executable, "-c", WITHOUT_TORCH]
+    done = subprocess.run(command, input="\n".join(lines), text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -11,10 +11,9 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 
-from skinlesion.data import archives, dataset, splits
+from skinlesion.data import dataset, splits
 from skinlesion.data.dataset import DX
-from skinlesion.learning import models
-from skinlesion.probing import features
+from skinlesion.errors import StudyError
 from skinlesion.runs import Run
 from skinlesion.scoring.predictions import COLUMNS
 
@@ -38,7 +37,7 @@ def tell(run: Run, split: pd.DataFrame) -> tuple[pd.DataFrame | None, list[str]]
             found = pd.DataFrame({"baseline": name, "image_id": split.image_id[split.part == "test"].to_numpy()})
             found[COLUMNS] = [[float(f"{value:.5g}") for value in row] for row in fit(run, split)]
             told.append(found)
-        except (archives.DatasetError, models.WeightsError, splits.SplitError) as error:
+        except (StudyError, ImportError) as error:  # no data, no weights, or no torch
             absent.append(f"Not fitted here, {name}: {error}.")
             told += [] if kept is None else [kept[kept.baseline == name]]
     return (pd.concat(told, ignore_index=True) if told else None), absent
@@ -62,6 +61,8 @@ def _metadata(run: Run, split: pd.DataFrame) -> np.ndarray:
 
 def _frozen(run: Run, split: pd.DataFrame) -> np.ndarray:
     """Regress the diagnosis on what the starting network makes of the images, each feature scaled."""
+    from skinlesion.probing import features  # torch, where there are images alone
+
     train, validation, test = _parts(run, split)
     seen = features.of_starting_weights(run)
     models_of = {}
