@@ -563,6 +563,7 @@ def house(folder: Path) -> Path:
         "notebooks/06_paper_tables.ipynb",
         "reports/tables/06_paper_tables.html",
     )
+    _command(root, "report", "--study", "paper", *made, "notebooks/07_road.ipynb", "reports/tables/07_road.html")
     _command(root, "paper")
     return root
 
@@ -666,7 +667,7 @@ def _text(old: str, new: str) -> Callable[[Path], None]:
 
 PAGE_CHANGES: dict[str, Callable[[Path], None]] = {
     "a number": _text(r"0\.\d\d\d", "0.999"),
-    "a figure": _text(r"(data:image/png;base64,.{200}|<path d=\".{20})", r"\1A"),
+    "a figure": _text(r"(data:image/(?:png|svg.xml);base64,.{200})", r"\1A"),
     "a script": _text(r"<script>", "<script>alert(1);"),
     "a sentence": _text(r"</h1>", "</h1><p>Reproduced in full.</p>"),
 }
