@@ -13,6 +13,7 @@ from skinlesion.__main__ import main
 from skinlesion.paper import collection, evidence, readme, verification
 from skinlesion.paper import tables as paper
 from skinlesion.reporting import pages, tables
+from skinlesion.runs import Files
 from skinlesion.scoring import evaluation, predictions, subgroups, summary
 
 RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick": 0.3, "quick_plain": 0.6}
@@ -339,3 +340,15 @@ def test_a_clone_that_turns_line_ends_has_the_published_bytes(tmp_path):
     check = verification._hashes(tmp_path / "clone" / "reports")
     assert check.faults == []
     assert b"\r\n" not in (tmp_path / "clone" / "README.md").read_bytes()
+
+
+@pytest.mark.parametrize(("printed", "fault"), [("", False), ("Accuracy is 0.920 (0.900–0.940).", True)])
+def test_a_value_with_its_interval_in_a_sentence_is_one_of_the_metrics(published, printed, fault):
+    run = Files(published[0] / WITH_ERRORS / "seed-0")
+    found = verification.summary.metrics(
+        run.read_csv("predictions.csv"), run.read_csv("split.csv"), **verification._given(run)
+    )
+    cells = {each for table in verification._scored(found) for each in tables.with_interval(table)}
+    (run.folder / "04_evaluation.html").write_text(f"<p>{' | '.join(sorted(cells))}</p><p>{printed}</p>")
+    faults = verification._metrics(run)[0]
+    assert faults == (["04_evaluation.html says 0.920 (0.900–0.940)"] if fault else [])

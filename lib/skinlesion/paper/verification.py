@@ -171,7 +171,26 @@ def _metrics(run: Files) -> tuple[list[str], str]:
         text = page.read_text(encoding="utf-8")
         shown = pd.concat(tables.with_interval(each) for each in _scored(found))
         faults += [f"{page.name} does not print {each}" for each in shown.unique() if each not in text]
+        said = BeautifulSoup(text, "html.parser").get_text(" ")
+        known = set(_intervals(stated))
+        faults += [f"{page.name} says {each}" for each in INTERVAL.findall(said) if each not in known]
     return faults, f"{_numbers(stated)} numbers are those of the predictions"
+
+
+INTERVAL = re.compile(r"[−+]?\d\.\d+ \([−+]?\d\.\d+(?:–| to )[−+]?\d\.\d+\)")
+"""A value with its interval, as a sentence of a page says it."""
+
+
+def _intervals(stated: Any) -> Iterator[str]:
+    """Yield every value of JSON that has an interval, in each way in which a page may print it."""
+    if isinstance(stated, dict):
+        for name, value in stated.items():
+            ends: list[Any] = [stated.get(f"{name}_{end}", stated.get(end)) for end in ("low", "high")]
+            if all(map(_is_number, (value, *ends))):
+                yield from (tables.interval(value, *ends, digits=d, sign=s) for d in (2, 3) for s in (False, True))
+            yield from _intervals(value)
+    elif isinstance(stated, list):
+        yield from chain.from_iterable(map(_intervals, stated))
 
 
 def _scored(found: dict[str, Any]) -> Iterator[pd.DataFrame]:
