@@ -133,9 +133,11 @@ def _road(numbers: Numbers) -> str:
         verdicts = printed.apply(road.crosses, axis=1)
         reached = ", ".join(f"{row} ({printed['mean'][row]:.3f})" for row in printed.index[verdicts == "yes"])
         few, many = printed.seeds.min(), printed.seeds.max()
-        runs = "one training each" if many == 1 else f"{few} to {many} trainings each" if few < many else f"{many} each"
+        number = "one" if many == 1 else f"{few} to {many}" if few < many else f"{many}"
+        runs = f"{number} training{'s' if many > 1 else ''} each"
         said.append(
-            f"at {size} ({runs}), {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give 0.92"
+            f"at {size} ({runs}), {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give "
+            f"{road.CLAIMED['accuracy']:g}"
             f"{f': {reached}' if reached else ''}; on lesions that no mistake has touched the same networks score "
             f"{worth['mean'].min():.3f} to {worth['mean'].max():.3f}, without a mistake {_value(worth.loc['clean'])}"
         )
