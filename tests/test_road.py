@@ -6,7 +6,7 @@ from conftest import publish
 from skinlesion import files, parameters
 from skinlesion.data import mistakes
 from skinlesion.data.dataset import DX
-from skinlesion.paper import collection, road
+from skinlesion.paper import collection, findings, road
 from skinlesion.reporting.figures import road as figures
 from skinlesion.runs import Files
 from skinlesion.scoring import predictions, readings
@@ -89,9 +89,8 @@ def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
 
 
 def test_the_sentence_counts_the_rows_that_cross(published):
-    said = road.said(collection.make_road(published, draws=200).numbers)
-    assert "**1 of 13** rows print an accuracy of at least 0.92 by their whole interval: the training images" in said
-    assert road.said(pd.DataFrame()) == "Not measured yet."
+    said = findings.conclusions({"road": collection.make_road(published, draws=200).numbers})["road"]
+    assert "the whole interval of 1 of 13 printed accuracies reaches 0.92: the training images" in said
 
 
 def test_runs_with_a_vault_are_in_no_other_table_but_the_list_of_runs(published):

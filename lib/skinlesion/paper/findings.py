@@ -131,17 +131,20 @@ def _road(numbers: Numbers) -> str:
     for size, rows in numbers["road"].query("score == 'accuracy'").groupby("size", sort=False):
         printed, worth = (rows[rows.quantity == name].set_index("row") for name in (road.PRINTED, road.WORTH))
         verdicts = printed.apply(road.crosses, axis=1)
-        reached = ", ".join(f"{row} ({printed['mean'][row]:.3f})" for row in printed.index[verdicts == "yes"])
-        few, many = printed.seeds.min(), printed.seeds.max()
-        number = "one" if many == 1 else f"{few} to {many}" if few < many else f"{many}"
-        runs = f"{number} training{'s' if many > 1 else ''} each"
-        said.append(
-            f"at {size} ({runs}), {(verdicts == 'yes').sum()} of {len(printed)} ways to print an accuracy give "
-            f"{road.CLAIMED['accuracy']:g}"
-            f"{f': {reached}' if reached else ''}; on lesions that no mistake has touched the same networks score "
-            f"{worth['mean'].min():.3f} to {worth['mean'].max():.3f}, without a mistake {_value(worth.loc['clean'])}"
+        reached, undecided = (
+            "; ".join(f"{row.says} {_value(row)}" for _, row in printed[verdicts == verdict].iterrows())
+            for verdict in ("yes", "open")
         )
-    return f"**The road to 92%.** {'. '.join(each[:1].upper() + each[1:] for each in said)}."
+        few, many = printed.seeds.min(), printed.seeds.max()
+        trainings = f"{few} to {many}" if few < many else f"{many}"
+        said.append(
+            f"At {size} ({trainings} training{'s' if many > 1 else ''} each), the whole interval of "
+            f"{(verdicts == 'yes').sum()} of {len(printed)} printed accuracies reaches {road.CLAIMED['accuracy']:g}"
+            f"{f': {reached}' if reached else ''}{f'; undecided: {undecided}' if undecided else ''}. On "
+            f"lesions that no mistake touched, networks score {worth['mean'].min():.3f} to {worth['mean'].max():.3f}, "
+            f"the one without a mistake {_value(worth.loc['clean'])}."
+        )
+    return f"**The road to 92%.** {' '.join(said)}"
 
 
 def _selection(numbers: Numbers) -> str:

@@ -54,7 +54,7 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     caption = (
         "What mistakes of protocol print, and what the same networks are worth: scores as an author prints them, and "
         "scores on a vault of lesions that no mistake touches, the same in every row. A row that is `read` is another "
-        "reading of the clean network, without training. Mean over seeds with 95% interval; printed minus vault "
+        f"reading of the clean network, without training. A cell is a {paper.mean(measured)}; printed minus vault "
         f"accuracy is the primary endpoint. The preprint prints {claimed}; a row crosses a number where its whole "
         f"interval does. {paper.of(measured)}"
     )
@@ -149,39 +149,3 @@ def _cells(facts: Mapping[str, object], found: Mapping[str, pd.DataFrame]) -> di
         "loss": cells[PRINTED]["loss"],
         "loss in the vault": cells[WORTH]["loss"],
     }
-
-
-def said(numbers: pd.DataFrame) -> str:
-    """Say which rows print the preprint's accuracy, what the clean row prints, and what all of them are worth."""
-    if numbers.empty:
-        return "Not measured yet."
-    sentences = []
-    for size, rows in numbers.query("score == 'accuracy'").groupby("size", sort=False):
-        by = {quantity: table.set_index("row") for quantity, table in rows.groupby("quantity")}
-        printed, worth = by[PRINTED], by[WORTH]
-        verdicts = printed.apply(crosses, axis=1)
-        reached = [
-            f"{row.says} ({tables.interval(row['mean'], row.low, row.high)})"
-            for _, row in printed[verdicts == "yes"].iterrows()
-        ]
-        undecided = [
-            f"{row.says} ({tables.interval(row['mean'], row.low, row.high)})"
-            for _, row in printed[verdicts == "open"].iterrows()
-        ]
-        sentence = (
-            f"At {size}, **{len(reached)} of {len(printed)}** rows print an accuracy of at least "
-            f"{CLAIMED['accuracy']:g} by their whole interval{': ' + '; '.join(reached) if reached else ''}."
-        )
-        if undecided:
-            sentence += f" Undecided: {'; '.join(undecided)}."
-        sentence += (
-            f" The clean row prints {_of(printed)} and is worth {_of(worth)}; on the "
-            f"same lesions the networks of the others are worth {worth['mean'].min():.3f} to {worth['mean'].max():.3f}."
-        )
-        sentences.append(sentence)
-    return "\n\n".join(sentences)
-
-
-def _of(table: pd.DataFrame) -> str:
-    """Return the clean row's value with its interval."""
-    return tables.interval(*table.loc["clean", ["mean", "low", "high"]])
