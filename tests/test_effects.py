@@ -5,7 +5,8 @@ from conftest import publish
 
 from skinlesion import files, studies
 from skinlesion.data.dataset import DX
-from skinlesion.paper import effects, evidence
+from skinlesion.paper import effects, evidence, findings
+from skinlesion.reporting.figures import paper_tables as figures
 from skinlesion.runs import Files
 from skinlesion.scoring import predictions
 
@@ -71,6 +72,30 @@ def test_effects_are_of_planned_arms_and_of_pairs_that_are_here(tmp_path):
     assert "paper_scratch − paper_lesion" not in shown.index  # possible, not planned
     assert table.numbers.query("score == 'accuracy'")["mean"].iloc[0] > 0
     assert "quick_plain: 1 seed (0)" in table.caption
+
+
+def test_the_remedies_of_imbalance_stand_beside_none_and_beside_one_that_needs_no_training(tmp_path):
+    counts = {dx: k + 1 for k, dx in enumerate(DX)}
+    for study, hit in (("quick", 0.3), ("quick_focal", 0.2)):
+        run = publish(tmp_path, study, 0, hit=hit)
+        files.write_json(run / "preprocessing.json", {"counts": {"images train": counts}})
+    planned = studies.everything()
+    found = {study: evidence.find(tmp_path, study) for study in planned}
+    table = effects.effects(found, planned, draws=DRAWS, name="imbalance")
+    assert table.shown.difference[0] == "quick"
+    rows = table.numbers[table.numbers.score == "balanced_accuracy"].set_index("difference")
+    assert rows.quantity.to_dict()["quick"] == "score"
+    tested = found["quick"].predictions[0].query("part == 'test'")
+    labels = tested.dx.map(DX.index)
+    answers = [(tested[predictions.COLUMNS].to_numpy() / weight).argmax(1) for weight in (1, list(counts.values()))]
+    plain, without = (pd.Series(each == labels).groupby(labels).mean().mean() for each in answers)
+    assert rows["mean"]["quick"] == pytest.approx(plain)
+    afterwards = f"quick, {effects.AFTERWARDS}, − quick"
+    assert rows["mean"][afterwards] == pytest.approx(without - plain)
+    assert "Balanced accuracy is the primary endpoint" in table.caption
+    said = findings.conclusions({"imbalance": table.numbers})["imbalance"]
+    assert afterwards in said and "quick_focal − quick: " in said and "quick: " not in said.replace("− quick: ", "")
+    assert "quick, " in figures.effects(table.numbers, source="imbalance.csv").alt
 
 
 def test_a_source_is_told_by_networks_that_know_it_and_by_one_that_does_not_on_the_same_images(tmp_path):

@@ -28,6 +28,12 @@ QUESTIONS = {
 }
 """The tables of effects, and what each answers."""
 
+ENDPOINTS = {"imbalance": "balanced_accuracy"}
+"""The primary endpoint of a table, where it is not accuracy."""
+
+AFTERWARDS = "prior taken off afterwards"
+"""The remedy of class imbalance that needs no training."""
+
 
 def effects(
     found: dict[str, Evidence],
@@ -37,16 +43,17 @@ def effects(
     between: str = "",
     name: str = "effects",
 ) -> PaperTable:
-    """Return what each arm does to the study it is compared with, in pairs of runs: largest effect on accuracy first.
+    """Return what each arm does to the study it is compared with, in pairs of runs: largest effect first.
 
     Arms that have a table of their own, the crossover and the sources, are left out; of others that are planned and not
-    there it is said.
+    there it is said. Where all arms are compared with one study, its scores come first.
 
     Parameters
     ----------
     name
         One of :data:`QUESTIONS`: arms that name another table are left out. An ablation is in the first.
     """
+    endpoint = ENDPOINTS.get(name, "accuracy")
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
     for study, runs_of in found.items():
@@ -59,23 +66,76 @@ def effects(
         runs_of = runs_of.shared_with(base)
         facts = {"difference": f"{study} − {base.study}", "size": paper.size(chosen), "seeds": len(base.seeds)}
         if base.seeds:
-            pair = seeds.pairs(base.predictions, runs_of.predictions)
-            drawn = seeds.Draws.draw(pair[0], "test", draws=draws)
-            table = seeds.difference(*pair, drawn).table().loc[list(paper.SHOWN)]
-            images = np.mean([len(each) for each in pair[0].values()])
+            table, images = _paired(base.predictions, runs_of.predictions, draws=draws)
             measured |= {base.study: base, study: runs_of}
-            rows += paper.long(table, **facts, images=images, ablation=ABLATED in study, hardware=runs_of.hardware)
-            effect = abs(table["mean"]["accuracy"])
-            shown.append((effect, {**facts, "images": f"{images:,.0f}", **paper.cells(table)}))
+            rows += _long(table, facts, images, runs_of, ablation=ABLATED in study)
+            shown.append((abs(table["mean"][endpoint]), _cells(table, facts, images)))
         elif study in planned and planned[study].seeds:
             shown.append((-1.0, {**facts, "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")}))
+    bases = {parameters.load(study).compare_with for study in measured} - {None}
+    for base in [found[study] for study in bases if name != "effects"]:
+        if name == "imbalance":
+            table, images = _paired(base.predictions, _without_prior(base), draws=draws)
+            facts = {"difference": f"{base.study}, {AFTERWARDS}, − {base.study}", **_facts(base)}
+            rows += _long(table, facts, images, base)
+            shown.append((abs(table["mean"][endpoint]), _cells(table, facts, images)))
+        table, images = paper.over_seeds(base, "test", draws).loc[list(paper.SHOWN)], _images(base.predictions)
+        facts = {"difference": base.study, **_facts(base)}
+        rows += _long(table, facts, images, base, quantity="score")
+        shown.append((np.inf, _cells(table, facts, images, sign=False)))
     ordered = [row for _, row in sorted(shown, key=lambda pair: -pair[0])]
+    first = "" if len(bases) != 1 or name == "effects" else f"Scores of {next(iter(bases))}; then "
     caption = (
-        f"{QUESTIONS[name]}: score of the first study minus score of the second, on the same test images: "
-        f"{paper.mean(measured)} of the paired difference. Accuracy is the primary endpoint, the other scores are "
-        f"secondary. {paper.of(measured, between=between)}"
+        f"{QUESTIONS[name]}: {first}score of the first study minus score of the second, on the same test images: "
+        f"{paper.mean(measured)} of the paired difference. {tables.words(endpoint).capitalize()} is the primary "
+        f"endpoint, the other scores are secondary. {paper.of(measured, between=between)}"
     )
     return PaperTable(name, pd.DataFrame(rows), paper.headed(ordered, "difference"), caption)
+
+
+def _facts(runs_of: Evidence) -> dict[str, object]:
+    return {"size": paper.size(parameters.load(runs_of.study)), "seeds": len(runs_of.seeds)}
+
+
+def _images(tables: Tables) -> float:
+    return float(np.mean([(table.part == "test").sum() for table in tables.values()]))
+
+
+def _paired(first: Tables, second: Tables, *, draws: int) -> tuple[pd.DataFrame, float]:
+    """Return second minus first, one row a score, and the number of images of which it is."""
+    pair = seeds.pairs(first, second)
+    drawn = seeds.Draws.draw(pair[0], "test", draws=draws)
+    return seeds.difference(*pair, drawn).table().loc[list(paper.SHOWN)], _images(pair[0])
+
+
+def _long(
+    table: pd.DataFrame,
+    facts: Mapping[str, object],
+    images: float,
+    runs_of: Evidence,
+    *,
+    quantity: str = "difference",
+    ablation: bool = False,
+) -> list[dict]:
+    more = {"quantity": quantity, "images": images, "ablation": ablation, "hardware": runs_of.hardware}
+    return paper.long(table, **facts, **more)
+
+
+def _cells(table: pd.DataFrame, facts: Mapping[str, object], images: float, *, sign: bool = True) -> dict[str, object]:
+    return {**facts, "images": f"{images:,.0f}", **paper.cells(table, sign=sign)}
+
+
+def _without_prior(runs_of: Evidence) -> dict[int, pd.DataFrame]:
+    """Return what networks say when every class is taken to be as frequent: divided by its share of the training part.
+
+    Source: A. K. Menon et al., "Long-tail learning via logit adjustment", ICLR 2021: the adjustment after training.
+    """
+    said = {}
+    for seed, table in runs_of.predictions.items():
+        counts = runs_of.runs[seed].read_json("preprocessing.json")["counts"]["images train"]
+        odds = table[predictions.COLUMNS] / np.maximum([counts[dx] for dx in DX], 0.5)
+        said[seed] = table.assign(**odds.div(odds.sum(axis=1), axis=0))
+    return said
 
 
 def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:

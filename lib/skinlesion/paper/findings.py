@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from skinlesion.paper import ladder, road
-from skinlesion.paper.effects import ALL, SEEN_MINUS_UNSEEN
+from skinlesion.paper.effects import ALL, ENDPOINTS, SEEN_MINUS_UNSEEN
 from skinlesion.paper.tables import FOLDER
 from skinlesion.reporting import tables
 
@@ -105,13 +105,9 @@ def _claims(numbers: Numbers) -> str:
 
 def _changes(name: str, numbers: Numbers) -> str:
     score = ENDPOINTS.get(name, "accuracy")
-    rows = _of(numbers, name, score=score)
+    rows = _of(numbers, name, score=score, quantity="difference")
     said = [f"{row.difference}: {_value(row)}, {_zero(row)}" for _, row in rows.iterrows()]
     return f"Changes of {tables.words(score)}. {'; '.join(said)}."
-
-
-ENDPOINTS = {"imbalance": "balanced_accuracy"}
-"""The primary endpoint of a table, where it is not accuracy."""
 
 
 def _checklist(numbers: Numbers) -> str:

@@ -129,9 +129,12 @@ def long(table: pd.DataFrame, **facts: object) -> list[dict]:
     return [{**facts, "score": str(score), **row} for score, row in table.iterrows()]
 
 
-def cells(table: pd.DataFrame, names: tuple[str, ...] = SHOWN, *, digits: int = 3) -> dict[str, str]:
-    """Return the means with their intervals as text, by score."""
-    return {name: tables.interval(*table.loc[name, ["mean", "low", "high"]], digits=digits) for name in names}
+def cells(
+    table: pd.DataFrame, names: tuple[str, ...] = SHOWN, *, digits: int = 3, sign: bool = False
+) -> dict[str, str]:
+    """Return the means with their intervals as text, by score; with `sign`, differences with theirs."""
+    ends = ["mean", "low", "high"]
+    return {name: tables.interval(*table.loc[name, ends], digits=digits, sign=sign) for name in names}
 
 
 def headed(rows: list[dict], *first: str) -> pd.DataFrame:

@@ -102,10 +102,12 @@ def effects(table: pd.DataFrame, *, source: str = "effects.csv") -> Picture:
     Parameters
     ----------
     table
-        The numbers of the table ``effects`` of :func:`skinlesion.paper.claims.make`; at least one row.
+        The numbers of a table of :func:`skinlesion.paper.effects.effects`; at least one difference.
     source
         The file of these numbers.
     """
+    if "quantity" in table:
+        table = table[table.quantity == "difference"]
     names, order = evaluation.names("effects"), list(dict.fromkeys(table.difference))
     figure, axes = blank(9, 0.35 * len(order) + 1.0, columns=len(names))
     for axis, name in zip(axes, names, strict=True):
