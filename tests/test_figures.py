@@ -157,6 +157,11 @@ def draw(name, opened, tiny):
         ),
         "claims": lambda: figures.claims(tables_of_paper(tiny)["claims"].numbers),
         "effects": lambda: figures.effects(tables_of_paper(tiny)["effects"].numbers),
+        "costs": lambda: figures.costs(
+            pd.DataFrame(
+                [{"network": "a", "million_operations": 9, "megabytes": 3, "mean": 0.5, "low": 0.4, "high": 0.6}]
+            )
+        ),
         "curves_of_runs": lambda: figures.curves_of_runs({"by image": {0: HISTORY, 1: HISTORY}, "by lesion": {}}),
         "overlays": lambda: figures.overlays(
             np.zeros((2, 8, 8, 3), np.uint8),

@@ -300,6 +300,13 @@ def test_speeds_that_are_not_those_of_their_record_fail(published):
     assert "times_the_loop" in failed(published)["benchmarks"][0]
 
 
+def test_costs_that_are_not_those_of_their_record_fail(published):
+    folder = published[0] / "benchmarks"
+    files.write_json(folder / "costs.json", {"rows": [{"network": "resnet18", "megabytes": 45.0}]})
+    files.write_csv(folder / "costs.csv", pd.DataFrame([{"network": "resnet18", "megabytes": 4.5}]))
+    assert failed(published)["benchmarks"] == ["costs.csv says something else than costs.json"]
+
+
 def summary_of(run):
     return summary.metrics(*(pd.read_csv(run / f"{name}.csv") for name in ("predictions", "split")), draws=20, seed=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from skinlesion import parameters, studies
 from skinlesion.data.dataset import DX
+from skinlesion.paper import costs
 from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
@@ -60,8 +62,14 @@ def verdict(low: float, high: float, *, margin: float, lower_is_better: bool = F
     return "not reached" if high < -margin else "exceeded" if low > margin else "inconclusive"
 
 
-def claims(main: dict[str, Evidence], measured: Measured, *, between: str = "") -> PaperTable:
-    """Hold each claim against the runs by image and by lesion."""
+def claims(main: dict[str, Evidence], measured: Measured, words: Mapping[str, str], *, between: str = "") -> PaperTable:
+    """Hold each claim against the runs by image and by lesion.
+
+    Parameters
+    ----------
+    words
+        The verdict on each word that the preprint claims (:func:`skinlesion.paper.costs.verdicts`).
+    """
     rows, shown = [], []
     for claim in CLAIMS:
         row: dict[str, str] = {"claim": claim.name, "preprint": f"{claim.value:.2f} ± {claim.margin:.2f}"}
@@ -77,12 +85,16 @@ def claims(main: dict[str, Evidence], measured: Measured, *, between: str = "") 
                 judged if judged == "not measured" else f"{judged}, {tables.number(gap['mean'], sign=True)}"
             )
         shown.append(row)
+    for word, judged in words.items():
+        rows.append({"claim": word, "part": "–", "score": "–", "split": "–", "seeds": 0, "verdict": judged})
+        shown.append({"claim": word, **{f"{split}, verdict": judged for split in STUDIES.values()}})
     caption = (
         "The preprint's claims, with the margin within which a number is the same, beside what its recipe gives: "
         f"{paper.mean(main)}; the validation accuracy is that of the best epoch. Verdict and difference: {RULE}. "
+        f"{'; '.join(f'{word}: {rule}' for word, rule in costs.RULES.items())}. "
         f"{paper.of(main, between=between)}"
     )
-    return PaperTable("claims", pd.DataFrame(rows), pd.DataFrame(shown), caption)
+    return PaperTable("claims", pd.DataFrame(rows), pd.DataFrame(shown).fillna("–"), caption)
 
 
 def _lower(claim: Claim) -> bool:

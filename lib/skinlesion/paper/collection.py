@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from skinlesion import parameters, runs, studies
-from skinlesion.paper import checklist, claims, effects, evidence, ladder, road
+from skinlesion.paper import checklist, claims, costs, effects, evidence, ladder, road
 from skinlesion.paper import tables as paper
 from skinlesion.paper.tables import PaperTable, over_seeds
 
@@ -35,17 +35,21 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
     measured = {(study, "test"): over_seeds(runs_of, "test", draws) for study, runs_of in found.items()}
     measured |= {(study, "validation"): over_seeds(runs_of, "validation", draws) for study, runs_of in main.items()}
     said = paper.between(found, measured)
+    scores = claims.scores({study: runs_of for study, runs_of in found.items() if not runs_of.synthetic}, measured)
+    changes = [effects.effects(found, planned, draws=draws, between=said, name=name) for name in effects.QUESTIONS]
+    cost = costs.costs(folder, planned, scores=scores.numbers, networks=changes[-1].numbers)
     made = [
-        claims.claims(main, measured, between=said),
+        claims.claims(main, measured, costs.verdicts(cost.numbers), between=said),
         claims.estimands(main, draws=draws, between=said),
         claims.selection(main),
         effects.leak(found, draws=draws, between=said),
-        *(effects.effects(found, planned, draws=draws, between=said, name=name) for name in effects.QUESTIONS),
+        *changes,
+        cost,
         ladder.ladder({**found, **steps}, planned, draws=draws),
         effects.sources(found, draws=draws),
         effects.spread(found),
         claims.labels(found),
-        claims.scores({study: runs_of for study, runs_of in found.items() if not runs_of.synthetic}, measured),
+        scores,
         claims.per_class(main, draws=draws, between=said),
         claims.convergence(main),
         claims.assumptions(),

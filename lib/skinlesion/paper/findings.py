@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from skinlesion.paper import ladder, road
+from skinlesion.paper import costs, ladder, road
 from skinlesion.paper.effects import ALL, ENDPOINTS, SEEN_MINUS_UNSEEN
 from skinlesion.paper.tables import FOLDER
 from skinlesion.reporting import tables
@@ -82,6 +82,7 @@ def conclusions(numbers: Numbers) -> dict[str, str]:
         "leak": _leak,
         "effects": _choices,
         **{name: partial(_changes, name) for name in ("imbalance", "perturbation", "networks")},
+        "costs": _costs,
         "ladder": _ladder,
         "sources": _sources,
         "spread": _spread,
@@ -97,10 +98,23 @@ def conclusions(numbers: Numbers) -> dict[str, str]:
 
 
 def _claims(numbers: Numbers) -> str:
-    counts = numbers["claims"].groupby("split").verdict.value_counts()
-    of = numbers["claims"].claim.nunique()
-    said = [f"{split}, {number} of {of} are {verdict}" for (split, verdict), number in counts.items()]
-    return f"Of the preprint's claims, {'; '.join(said)}."
+    scored = numbers["claims"].preprint.notna()
+    rows, words = numbers["claims"][scored], numbers["claims"][~scored]
+    counts = rows.groupby("split").verdict.value_counts()
+    said = [f"{split}, {number} of {rows.claim.nunique()} are {verdict}" for (split, verdict), number in counts.items()]
+    judged = "".join(f"; {row.claim}: {row.verdict}" for row in words.itertuples())
+    return f"Of the preprint's claims, {'; '.join(said)}{judged}."
+
+
+def _costs(numbers: Numbers) -> str:
+    rows = numbers["costs"].set_index("network")
+    claimed = rows.loc[costs.CLAIMED]
+    rank = rows.million_operations.rank()[costs.CLAIMED]
+    return (
+        f"The weights of {costs.CLAIMED} take {claimed.megabytes:.1f} MB; of {len(rows)} networks it needs the "
+        f"{'fewest' if rank == 1 else f'{rank:.0f}. fewest'} operations. "
+        f"{' '.join(f'{word.capitalize()}: {verdict}.' for word, verdict in costs.verdicts(numbers['costs']).items())}"
+    )
 
 
 def _changes(name: str, numbers: Numbers) -> str:

@@ -120,19 +120,20 @@ def _agree(run: Files, metadata: pd.DataFrame | None) -> tuple[list[str], str]:
 
 
 def _benchmarks(folder: Path) -> tuple[list[str], str]:
-    """Compare the table of speeds with the record it was made from."""
-    record = Files(folder / "benchmarks")
-    if not record.find("speed.json") and not record.find("speed.csv"):
-        return [], "none are published"
-    stated, found = record.read_csv("speed.csv"), pd.DataFrame(record.read_json("speed.json")["rows"])
-    same = record.require("speed.csv").read_text(encoding="utf-8") == found[list(stated)].to_csv(**files.CSV)
-    faults = [] if same else ["speed.csv says something else than speed.json"]
-    for _, rows in found.groupby(["benchmark", "side"]):
-        if not np.allclose(
-            rows.times_the_loop, rows.images_per_second / rows.images_per_second.iloc[0], equal_nan=True
-        ):
-            faults.append(f"speed.json has another times_the_loop than its speeds give ({rows.benchmark.iloc[0]})")
-    return faults, f"{len(stated)} rows are those of the record"
+    """Compare the tables of speeds and of costs with the records they were made from."""
+    record, faults, compared = Files(folder / "benchmarks"), [], 0
+    for name in ("speed", "costs"):
+        if not record.find(f"{name}.json") and not record.find(f"{name}.csv"):
+            continue
+        stated, found = record.read_csv(f"{name}.csv"), pd.DataFrame(record.read_json(f"{name}.json")["rows"])
+        if record.require(f"{name}.csv").read_text(encoding="utf-8") != found[list(stated)].to_csv(**files.CSV):
+            faults.append(f"{name}.csv says something else than {name}.json")
+        for _, rows in found.groupby(["benchmark", "side"]) if name == "speed" else ():
+            ratio = rows.images_per_second / rows.images_per_second.iloc[0]
+            if not np.allclose(rows.times_the_loop, ratio, equal_nan=True):
+                faults.append(f"speed.json has another times_the_loop than its speeds give ({rows.benchmark.iloc[0]})")
+        compared += len(stated)
+    return faults, f"{compared} rows are those of the records" if compared else "none are published"
 
 
 def _guarded(what: str, compute: Callable[[], tuple[list[str], str]]) -> Check:

@@ -29,6 +29,7 @@ def claims(table: pd.DataFrame) -> Picture:
     table
         The numbers of the table ``claims`` of :func:`skinlesion.paper.claims.make`.
     """
+    table = table[table.preprint.notna()]
     figure, axes = blank(9, 2.8, columns=2)
     said = []
     for axis, rows in zip(axes, (table[table.score != "loss"], table[table.score == "loss"]), strict=True):
@@ -120,3 +121,24 @@ def effects(table: pd.DataFrame, *, source: str = "effects.csv") -> Picture:
         axis.tick_params(labelleft=axis is axes[0])
     alt = f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals and range of the seeds."
     return Picture(figure, alt, source=source)
+
+
+def costs(table: pd.DataFrame) -> Picture:
+    """Draw the accuracy of networks, with intervals, over the operations that one image takes.
+
+    Parameters
+    ----------
+    table
+        The numbers of the table of :func:`skinlesion.paper.costs.costs`; at least one network that was trained.
+    """
+    figure, (axis,) = blank(6, 3.2)
+    said = []
+    for row in table[table["mean"].notna()].itertuples():
+        said.append(f"{row.network} {row.mean:.2f} at {row.million_operations:.0f} million")
+        axis.plot([row.million_operations] * 2, [row.low, row.high], color=MUTED, linewidth=1.5)
+        axis.plot(row.million_operations, row.mean, "o", color=INK, markersize=4.5)
+        words = f"{row.network}, {row.megabytes:.0f} MB"
+        axis.annotate(words, (row.million_operations, row.mean), xytext=(6, 3), textcoords="offset points", fontsize=8)
+    axis.set(xscale="log", xlabel="million operations for one image", ylabel="accuracy")
+    axis.margins(x=0.3)
+    return Picture(figure, f"Accuracy over operations: {', '.join(said)}.", source="costs.csv")
