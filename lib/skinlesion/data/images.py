@@ -208,14 +208,14 @@ def decode_any(content: bytes, *, size: int, resize: str = "squash") -> np.ndarr
     return _square(in_frame(image) if resize == "squash" else image, size=size, resize=resize)
 
 
-def undistorted(dataset: Dataset, *, size: int, resize: str = "squash") -> np.ndarray:
-    """Return every image of a data set as :func:`decode_any` does, in memory: uint8 of shape (N, size, size, 3)."""
+def decode_all(dataset: Dataset, how: Callable[[bytes], np.ndarray], *, size: int) -> np.ndarray:
+    """Return every image of a data set as a function decodes it, in memory: uint8 of shape (N, size, size, 3)."""
     pixels = np.empty((len(dataset.metadata), size, size, 3), np.uint8)
 
     def keep(row: int, image_id: str, content: bytes | DatasetError) -> None:
         if isinstance(content, DatasetError):
             raise content
-        pixels[row] = decode_any(content, size=size, resize=resize)
+        pixels[row] = how(content)
 
     _each(dataset, keep, title="decode")
     return pixels

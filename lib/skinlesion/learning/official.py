@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from skinlesion.data import archives, dataset, images
 from skinlesion.data.dataset import Dataset
 from skinlesion.errors import StudyError
 from skinlesion.learning import batches, engine, inference
-from skinlesion.scoring import evaluation, isic, predictions
-from skinlesion.scoring.evaluation import Bootstrap
+from skinlesion.scoring import isic, predictions
 
 SET = "isic2018_test"
+
+SHAPES = {isic.UNDISTORTED: images.decode_any, isic.SQUASHED: images.decode}
+"""How pictures come before the network: as ``predict`` does it, which counts; and squashed as they are."""
 
 
 class OfficialError(StudyError):
@@ -27,7 +30,8 @@ class OfficialError(StudyError):
 def take(run: runs.Run, folder: Path) -> dict[str, Any]:
     """Score a run's network on the official test; write ``official.csv``, and ``official.json`` with the receipt.
 
-    Pictures come before the network undistorted, whatever their shape (:func:`skinlesion.data.images.decode_any`).
+    Pictures come before the network undistorted, whatever their shape (:func:`skinlesion.data.images.decode_any`). What
+    it says of them when they are squashed as they are is beside it, to tell what that is worth.
 
     Parameters
     ----------
@@ -54,38 +58,23 @@ def take(run: runs.Run, folder: Path) -> dict[str, Any]:
     metadata = dataset.read_metadata(dataset.find_table(folder, SET))
     data = Dataset(folder, metadata, archives.index(folder, SET), SET)
     dataset.check(data.metadata, data.members, folder=folder)
-    pixels = images.undistorted(data, size=facts["image_size"], resize=facts["resize"])
-    source = batches.open_source(pixels, torch.device("cpu"))
-    scores = engine.logits(model, source, np.arange(len(pixels)), views=run.parameters.views)
-    table = metadata[["image_id", "lesion_id", "dx"]].copy()
-    table[predictions.COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()
+    said = []
+    for shape, decode in SHAPES.items():
+        how = partial(decode, size=facts["image_size"], resize=facts["resize"])
+        pixels = images.decode_all(data, how, size=facts["image_size"])
+        source = batches.open_source(pixels, torch.device("cpu"))
+        scores = engine.logits(model, source, np.arange(len(pixels)), views=run.parameters.views)
+        table = metadata[["image_id", "lesion_id", "dx"]].assign(shape=shape)
+        table[predictions.COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()
+        said.append(table)
+    told = pd.concat(said, ignore_index=True)
     chosen = run.parameters
     found = {
         "data": {"title": data.title, "key": data.key},
         "views": chosen.views,
-        **summary(table, draws=chosen.bootstrap_draws, seed=chosen.seed),
+        **isic.summary(told, draws=chosen.bootstrap_draws, seed=chosen.seed),
         "receipt": {**runs.record(), "network": files.sha256(run.require("model.safetensors"))},
     }
-    run.write_csv("official.csv", table)
+    run.write_csv("official.csv", told)
     run.write_json("official.json", found)
     return found
-
-
-def summary(table: pd.DataFrame, *, draws: int, seed: int) -> dict[str, Any]:
-    """Return the scores of a table of the official test: image_id, lesion_id, dx and probabilities.
-
-    Returns
-    -------
-    dict
-        images (without those that the official scorer leaves out), headline (with 95% intervals, from draws of lesions
-        where they are known, else of images), and isic: the official scorer's numbers.
-    """
-    kept = table[~table.image_id.isin(isic.WITHOUT_WEIGHT)]
-    labels = kept.dx.map(dataset.DX.index).to_numpy(dtype=np.int64)
-    bootstrap = Bootstrap.draw(kept.lesion_id.to_numpy(), draws=draws, seed=seed)
-    return {
-        "images": len(kept),
-        "headline": evaluation.headline(labels, kept[predictions.COLUMNS].to_numpy(), bootstrap),
-        "isic": isic.scores(isic.truth(table), isic.submission(table)),
-        "bootstrap": {"draws": draws, "seed": seed},
-    }

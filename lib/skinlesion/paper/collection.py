@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from skinlesion import parameters, runs, studies
-from skinlesion.paper import checklist, claims, costs, effects, evidence, ladder, road
+from skinlesion.paper import best, checklist, claims, costs, effects, evidence, ladder, road
 from skinlesion.paper import tables as paper
 from skinlesion.paper.tables import PaperTable, over_seeds
 
@@ -46,6 +46,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         *changes,
         cost,
         ladder.ladder({**found, **steps}, planned, draws=draws),
+        best.best(found, draws=draws),
         effects.sources(found, draws=draws),
         effects.spread(found),
         claims.labels(found),

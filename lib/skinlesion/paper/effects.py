@@ -72,7 +72,7 @@ def effects(
             shown.append((abs(table["mean"][endpoint]), _cells(table, facts, images)))
         elif study in planned and planned[study].seeds:
             shown.append((-1.0, {**facts, "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")}))
-    bases = {parameters.load(study).compare_with for study in measured} - {None}
+    bases = {against for study in measured if (against := parameters.load(study).compare_with)}
     for base in [found[study] for study in bases if name != "effects"]:
         if name == "imbalance":
             table, images = _paired(base.predictions, _without_prior(base), draws=draws)

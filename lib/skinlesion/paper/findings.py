@@ -69,7 +69,7 @@ def answer(numbers: Numbers) -> str:
 def findings(numbers: Numbers) -> list[str]:
     """Return what else was found, a sentence or two each; what was not measured is left out."""
     said = conclusions(numbers)
-    return [said[name] for name in ("road", "leak", "estimands", "sources", "effects", "spread") if said[name]]
+    return [said[name] for name in ("road", "leak", "best", "estimands", "sources", "effects", "spread") if said[name]]
 
 
 def conclusions(numbers: Numbers) -> dict[str, str]:
@@ -84,6 +84,7 @@ def conclusions(numbers: Numbers) -> dict[str, str]:
         **{name: partial(_changes, name) for name in ("imbalance", "perturbation", "networks")},
         "costs": _costs,
         "ladder": _ladder,
+        "best": _best,
         "sources": _sources,
         "spread": _spread,
         "labels": _labels,
@@ -134,6 +135,17 @@ def _ladder(numbers: Numbers) -> str:
     kept = ladder.kept(numbers["ladder"])
     tried = numbers["ladder"].query("quantity == 'difference'").step.nunique()
     return f"Of {tried} steps {len(kept)} are kept{': ' + ', '.join(kept) if kept else ''}."
+
+
+def _best(numbers: Numbers) -> str:
+    said = []
+    for (of, network), rows in numbers["best"].query("seeds > 0").groupby(["of", "network"], sort=False):
+        by = rows.set_index("score")
+        scores = ", ".join(f"{tables.words(name)} {_value(by.loc[name])}" for name in ("accuracy", "balanced_accuracy"))
+        aims = by[by.aim.notna()]
+        met = f"; of {len(aims)} aims {(aims.reached == 'yes').sum()} are reached" if len(aims) else ""
+        said.append(f"{network}, {of}: {scores}, macro F1 {_value(by.loc['macro_f1'])}{met}")
+    return f"**The best honest network.** {'. '.join(each[:1].upper() + each[1:] for each in said)}."
 
 
 def _road(numbers: Numbers) -> str:

@@ -30,7 +30,7 @@ from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
 from skinlesion.reporting import tables
 from skinlesion.runs import Files
-from skinlesion.scoring import evaluation, summary
+from skinlesion.scoring import evaluation, isic, summary
 
 CLOSE = 1e-9
 """Largest difference at which two numbers are the same: what the order of a sum may do."""
@@ -108,7 +108,11 @@ def _runs(folder: Path, published: list[Files]) -> tuple[list[str], str]:
 def _run(run: Files, metadata: pd.DataFrame | None) -> list[Check]:
     """Compare the files of a run with each other, and compute its metrics.json and errors.json again."""
     name = "/".join(run.folder.parts[-2:])
-    compute = {"metrics.json": partial(_metrics, run), "errors.json": partial(_errors, run, metadata)}
+    compute = {
+        "metrics.json": partial(_metrics, run),
+        "errors.json": partial(_errors, run, metadata),
+        "official.json": partial(_official, run),
+    }
     agree = _guarded(name, lambda: _agree(run, metadata))
     return [agree, *(_guarded(f"{name}/{file}", how) for file, how in compute.items() if run.find(file))]
 
@@ -176,6 +180,13 @@ def _metrics(run: Files) -> tuple[list[str], str]:
         known = set(_intervals(stated))
         faults += [f"{page.name} says {each}" for each in INTERVAL.findall(said) if each not in known]
     return faults, f"{_numbers(stated)} numbers are those of the predictions"
+
+
+def _official(run: Files) -> tuple[list[str], str]:
+    stated = run.read_json("official.json")
+    found = files.plain(isic.summary(run.read_csv("official.csv"), **stated["bootstrap"]))
+    faults = list(differences({name: stated[name] for name in found}, found))
+    return faults, f"{_numbers(stated)} numbers are those of what the network said"
 
 
 INTERVAL = re.compile(r"[−+]?\d\.\d+ \([−+]?\d\.\d+(?:–| to )[−+]?\d\.\d+\)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +17,18 @@ import pandas as pd
 from skinlesion.data import archives, images
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
-from skinlesion.scoring import evaluation
+from skinlesion.scoring import comparison, evaluation, predictions
+from skinlesion.scoring.evaluation import Bootstrap
 
 CATEGORIES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 """The challenge's columns, in its order."""
 
 WITHOUT_WEIGHT = (archives.WITHOUT_WEIGHT,)
 """Images of the challenge's test set that its scorer leaves out."""
+
+
+UNDISTORTED, SQUASHED = "undistorted", "squashed"
+"""How pictures of the test set come before a network; the first counts."""
 
 
 class IsicError(StudyError):
@@ -107,3 +113,38 @@ def scores(truth: pd.DataFrame, submission: pd.DataFrame) -> dict[str, float]:
     ):
         found |= {f"{name}_{dx.upper()}": float(value) for dx, value in zip(DX, np.asarray(values), strict=True)}
     return found
+
+
+def summary(table: pd.DataFrame, *, draws: int, seed: int) -> dict[str, Any]:
+    """Score what a network says of the official test.
+
+    Parameters
+    ----------
+    table
+        image_id, lesion_id, dx, shape (:data:`UNDISTORTED` or :data:`SQUASHED`) and the seven probabilities.
+
+    Returns
+    -------
+    dict
+        images (without those that the official scorer leaves out), headline (with 95% intervals, from draws of
+        lesions), isic (the official scorer's numbers), squashed (the scores of pictures that are squashed as they are,
+        as ``first``, beside those that count, as ``second``).
+    """
+    kept = tested(table)
+    sides = [kept[kept["shape"] == shape] for shape in (SQUASHED, UNDISTORTED)]
+    labels, probabilities, lesions = predictions.part(sides[1], "test")
+    counts = table[table["shape"] == UNDISTORTED]
+    bootstrap = Bootstrap.draw(lesions, draws=draws, seed=seed)
+    return {
+        "images": len(labels),
+        "headline": evaluation.headline(labels, probabilities, bootstrap),
+        "isic": scores(truth(counts), submission(counts)),
+        "squashed": comparison.paired(*sides, draws=draws, seed=seed),
+        "bootstrap": {"draws": draws, "seed": seed},
+    }
+
+
+def tested(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``official.csv`` that the scorer counts, as those of a test part."""
+    kept = table[~table.image_id.isin(WITHOUT_WEIGHT)]
+    return kept.assign(part="test", lesion_group=kept.lesion_id).reset_index(drop=True)

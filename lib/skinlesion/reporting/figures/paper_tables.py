@@ -123,6 +123,28 @@ def effects(table: pd.DataFrame, *, source: str = "effects.csv") -> Picture:
     return Picture(figure, alt, source=source)
 
 
+def ladder(table: pd.DataFrame) -> Picture:
+    """Draw what each step changes, on the development images that choose and, where it was looked at, on the test part.
+
+    Parameters
+    ----------
+    table
+        The numbers of the table of :func:`skinlesion.paper.ladder.ladder`; at least one difference.
+    """
+    changes = table[table.quantity == "difference"]
+    steps, names = list(dict.fromkeys(changes.step)), list(dict.fromkeys(changes.score))
+    figure, axes = blank(9, 0.35 * len(steps) + 1.0, columns=len(names))
+    for axis, name in zip(axes, names, strict=True):
+        for part, rows in changes[changes.score == name].groupby("part", sort=False):
+            rows = rows.set_index("step").rename(columns={"mean": "value"}).reindex(steps)
+            forest(axis, rows, colours=[INK if part == "development" else PART_COLOURS["test"]] * len(rows))
+        axis.axvline(0, color=MUTED, linestyle=":")
+        axis.set_xlabel(heading(name))
+        axis.tick_params(labelleft=axis is axes[0])
+    parts = " and ".join(dict.fromkeys(changes.part))
+    return Picture(figure, f"Change by {', '.join(steps)}, on {parts}, with 95% intervals.", source="ladder.csv")
+
+
 def costs(table: pd.DataFrame) -> Picture:
     """Draw the accuracy of networks, with intervals, over the operations that one image takes.
 

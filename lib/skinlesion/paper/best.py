@@ -1,0 +1,103 @@
+"""The best honest network: what one network and their ensemble reach by lesion and on the official test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from skinlesion.paper import claims, ladder
+from skinlesion.paper import tables as paper
+from skinlesion.paper.evidence import Evidence
+from skinlesion.paper.tables import PaperTable
+from skinlesion.scoring import isic, predictions, seeds
+from skinlesion.scoring.seeds import Draws
+
+ONE, ENSEMBLE, RECIPE = "one network", "ensemble", "the recipe as written"
+LESION, OFFICIAL = "test part, by lesion", "official ISIC 2018 test"
+
+AIMS = {
+    (LESION, ONE): {"accuracy": 0.86, "macro_f1": 0.76},
+    (LESION, ENSEMBLE): {"accuracy": 0.87, "macro_f1": 0.79},
+    (OFFICIAL, ONE): {"balanced_accuracy": 0.72, "accuracy": 0.80},
+}
+"""What parameters/PROTOCOL.md sets as aims."""
+
+ELSEWHERE = {
+    "MetaOptima, ten networks": 0.885,
+    "MetaOptima, their best network": 0.871,
+    "the fourth of the challenge": 0.856,
+}
+"""Balanced accuracy on the official test, as others state it. Source: "MetaOptima Team Awarded The ISIC 2018 Challenge
+Disease Classification Prize", dermengine.com, 25 March 2019; further images were allowed in training."""
+
+
+def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
+    """Return the scores of the networks of :data:`skinlesion.paper.ladder.FINAL`, one by one and together.
+
+    The recipe as written is beside them where it was run on the same split.
+    """
+    runs_of = found.get(ladder.FINAL, Evidence(ladder.FINAL, {}))
+    if not runs_of.seeds:
+        return PaperTable("best", pd.DataFrame(), pd.DataFrame(), "No run is here yet.")
+    rows, shown = [], []
+    for of, tables_of in _sets(runs_of).items():
+        drawn = Draws.draw(tables_of, "test", draws=draws)
+        several = {ONE: tables_of, ENSEMBLE: {0: together(tables_of)}}
+        if of == LESION:
+            several |= {RECIPE: _same_images(found[claims.BY_LESION], tables_of)}
+        for network, each in several.items():
+            if not each or (network == ENSEMBLE and len(tables_of) == 1):
+                continue
+            scored = seeds.headline(each, "test", drawn).table().loc[list(paper.SHOWN)]
+            number = len(tables_of) if network == ENSEMBLE else len(each)
+            facts = {"of": of, "network": f"{network} of {number}" if network == ENSEMBLE else network, "seeds": number}
+            for name, row in scored.iterrows():
+                aim = AIMS.get((of, network), {}).get(str(name))
+                rows.append({**facts, "score": name, **row, "aim": aim, "reached": reached(row, aim)})
+            shown.append({**facts, **paper.cells(scored), "aim": _aims(of, network, scored)})
+    if any(row["of"] == OFFICIAL for row in rows):
+        for network, value in ELSEWHERE.items():
+            rows.append({"of": OFFICIAL, "network": network, "seeds": 0, "score": "balanced_accuracy", "mean": value})
+            shown.append({"of": OFFICIAL, "network": network, "balanced_accuracy": f"{value:.3f}, as stated"})
+    caption = (
+        "The best honest network: its scores on the test part of its split, and on the official test, each looked at "
+        f"once. One network: {paper.mean({runs_of.study: runs_of})}; ensemble: the mean of the probabilities, its "
+        "interval of the test images alone. An aim is reached where the whole interval is at or above it, missed where "
+        f"it is below, open otherwise. Numbers as stated are not of this study. {paper.of({runs_of.study: runs_of})}"
+    )
+    return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network", "aim").fillna("–"), caption)
+
+
+def together(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Return what an ensemble says: the mean of the probabilities that networks of the same images give."""
+    first = next(iter(tables.values()))
+    means = pd.concat(list(tables.values())).groupby("image_id")[predictions.COLUMNS].mean()
+    return first.assign(**means.loc[first.image_id].reset_index(drop=True).set_axis(first.index))
+
+
+def reached(row: pd.Series, aim: float | None) -> str:
+    """Say whether a score reaches an aim by its whole interval: yes or no, or open."""
+    return "" if aim is None else "yes" if row.low >= aim else "no" if row.high < aim else "open"
+
+
+def _aims(of: str, network: str, scored: pd.DataFrame) -> str:
+    words = {"yes": "reached", "no": "missed", "open": "open"}
+    aims = AIMS.get((of, network), {})
+    return "; ".join(f"{name} {aim:g}: {words[reached(scored.loc[name], aim)]}" for name, aim in aims.items()) or "–"
+
+
+def _sets(runs_of: Evidence) -> dict[str, dict[int, pd.DataFrame]]:
+    """Return what the networks say of the test part, and of the official test where all have taken it."""
+    sets = {LESION: {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}}
+    if all(run.find("official.csv") for run in runs_of.runs.values()):
+        told = {seed: isic.tested(run.read_csv("official.csv")) for seed, run in runs_of.runs.items()}
+        sets[OFFICIAL] = {seed: table[table["shape"] == isic.UNDISTORTED] for seed, table in told.items()}
+    return sets
+
+
+def _same_images(runs_of: Evidence, tables: Mapping[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
+    """Return the test rows of the runs that test the same images."""
+    images = set(next(iter(tables.values())).image_id)
+    tested = {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}
+    return {seed: table for seed, table in tested.items() if set(table.image_id) == images}

@@ -1,0 +1,81 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import publish
+
+from skinlesion import files, studies
+from skinlesion.data.dataset import DX
+from skinlesion.paper import best, evidence, findings, ladder
+from skinlesion.runs import Files
+from skinlesion.scoring import evaluation, isic, predictions
+
+FINAL = "quick_split_0"
+"""Stands for the study of all that is kept: its seeds share their test images."""
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Three networks of one split, and the recipe as written on the same images."""
+    monkeypatch.setattr(ladder, "FINAL", FINAL)
+    first = Files(publish(tmp_path, "paper_lesion", 0, hit=0.1)).read_csv("predictions.csv")
+    for seed in range(3):
+        run = publish(tmp_path, FINAL, seed)
+        rng = np.random.default_rng(seed)
+        said = 0.7 * rng.dirichlet(np.ones(len(DX)), len(first)) + 0.3 * np.eye(len(DX))[first.dx.map(DX.index)]
+        files.write_csv(run / "predictions.csv", first.assign(**dict(zip(predictions.COLUMNS, said.T, strict=True))))
+    return tmp_path
+
+
+def made(folder):
+    return best.best({name: evidence.find(folder, name) for name in (FINAL, "paper_lesion")}, draws=100)
+
+
+def accuracy(table):
+    return evaluation.measured(*predictions.part(table, "test")[:2])["accuracy"]
+
+
+def test_one_network_their_ensemble_and_the_recipe_stand_side_by_side(trained):
+    table = made(trained)
+    rows = table.numbers.query("score == 'accuracy'").set_index("network")
+    told = [Files(trained / FINAL / f"seed-{seed}").read_csv("predictions.csv") for seed in range(3)]
+    assert rows["mean"][best.ONE] == pytest.approx(np.mean([accuracy(each) for each in told]))
+    mean = sum(each[predictions.COLUMNS] for each in told) / 3
+    assert rows["mean"]["ensemble of 3"] == pytest.approx(accuracy(told[0].assign(**mean)))
+    recipe = Files(trained / "paper_lesion" / "seed-0").read_csv("predictions.csv")
+    assert rows["mean"][best.RECIPE] == pytest.approx(accuracy(recipe))
+    assert (rows.aim[best.ONE], rows.aim["ensemble of 3"]) == (0.86, 0.87)
+    assert set(table.numbers.of) == {best.LESION}
+    assert "accuracy 0.86: " in table.shown.aim[0]
+    met = (table.numbers.query("network == @best.ONE").reached == "yes").sum()
+    assert f"of 2 aims {met} are reached" in findings.conclusions({"best": table.numbers})["best"]
+
+
+def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):
+    told = {"image_id": [f"ISIC_{k}" for k in range(70)], "lesion_id": [f"L{k}" for k in range(70)]}
+    told = pd.DataFrame(told).assign(dx=np.resize(DX, 70))
+    right = np.eye(len(DX))[told.dx.map(DX.index)]
+    told = pd.concat(
+        [
+            told.assign(shape=shape, **dict(zip(predictions.COLUMNS, said.T, strict=True)))
+            for shape, said in ((isic.UNDISTORTED, right), (isic.SQUASHED, np.roll(right, 1, axis=1)))
+        ]
+    )
+    for seed in range(3):
+        assert set(made(trained).numbers.of) == {best.LESION}
+        files.write_csv(trained / FINAL / f"seed-{seed}" / "official.csv", told)
+    rows = made(trained).numbers.query("of == @best.OFFICIAL and score == 'balanced_accuracy'").set_index("network")
+    assert rows["mean"][best.ONE] == 1
+    assert rows.reached[best.ONE] == "yes"
+    assert rows["mean"]["MetaOptima, ten networks"] == 0.885
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(0.87, 0.9, "yes"), (0.8, 0.85, "no"), (0.8, 0.9, "open")])
+def test_an_aim_is_reached_by_the_whole_interval(low, high, said):
+    assert best.reached(pd.Series({"low": low, "high": high}), 0.86) == said
+
+
+def test_the_aims_are_those_of_the_protocol():
+    text = " ".join((studies.FOLDER / "PROTOCOL.md").read_text().split())
+    assert "accuracy 0.86 and macro F1 0.76 for one network, 0.87 and 0.79 for the ensemble" in text
+    assert "balanced accuracy 0.72 at accuracy 0.80 for one network" in text
+    assert [list(aims.values()) for aims in best.AIMS.values()] == [[0.86, 0.76], [0.87, 0.79], [0.72, 0.80]]
