@@ -1,11 +1,12 @@
 import contextlib
+import copy
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 
-from skinlesion.learning import augmentation, batches, engine
+from skinlesion.learning import augmentation, batches, engine, models
 from skinlesion.learning.engine import Engine, TrainingError
 
 CPU = torch.device("cpu")
@@ -54,6 +55,25 @@ def test_one_step_is_the_step_of_a_plain_loop(task, tiny):
     assert torch.allclose(*moved, atol=2 * tiny.learning_rate)
     for buffer, other in zip(made.model.buffers(), plain.buffers(), strict=True):
         assert torch.allclose(buffer.float(), other.float(), rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_taught_is_the_mean_of_what_the_teachers_say_of_the_same_views(task, tiny):
+    teachers = [models.build("mobilenet_v2", weights="none", classes=7, seed=seed).eval() for seed in (1, 2)]
+    chosen = tiny.model_copy(update={"batch_size": 8, "precision": "float32", "teachers": "demo", "taught": 0.25})
+    taught = Engine(*task, train_rows=TRAIN, parameters=chosen, device=CPU, teachers=teachers)
+    before = copy.deepcopy(taught.model).train()
+    drawn, parts = taught.draw(0)
+    outcome = next(taught.run(drawn, parts, epoch=0))
+    part = parts[0]
+    pixels = torch.from_numpy(task[0][drawn.rows[part].numpy()])
+    views = augmentation.normalise(augmentation.augment(augmentation.to_float(pixels), drawn.uniform[part], chosen))
+    with torch.no_grad():
+        said = sum(torch.softmax(teacher(views), dim=1) for teacher in teachers) / 2
+        torch.manual_seed(engine._seed(tiny.seed, 0, 0))
+        logits = before(views)
+    own = torch.nn.functional.cross_entropy(logits, torch.from_numpy(task[1])[drawn.rows[part]])
+    theirs = -(said * torch.log_softmax(logits, dim=1)).sum(1).mean()
+    assert float(outcome[0]) == pytest.approx(float(0.75 * own + 0.25 * theirs), rel=1e-4)
 
 
 def test_streaming_and_resident_train_to_the_same_weights(task, tiny):

@@ -6,7 +6,18 @@ from skinlesion.parameters import ParametersError
 AUGMENTATION = {name for name, field in parameters.Augmentation.model_fields.items() if field.default}
 """What is on in the recipe."""
 
-OFF = {"split_seed", "folds", "crossover", "vault_fraction", "mistake", "epoch_steps", "small_size", "small_epochs"}
+OFF = {
+    "split_seed",
+    "folds",
+    "crossover",
+    "vault_fraction",
+    "mistake",
+    "epoch_steps",
+    "small_size",
+    "small_epochs",
+    "teachers",
+    "taught",
+}
 """What no recipe speaks of: off unless a study asks for it."""
 
 

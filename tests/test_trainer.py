@@ -3,10 +3,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from skinlesion import parameters, runs
+from skinlesion import files, parameters, runs
 from skinlesion.data import dataset, mistakes, splits
-from skinlesion.learning import trainer, training
+from skinlesion.learning import inference, models, trainer, training
+from skinlesion.learning.engine import TrainingError
 from skinlesion.learning.trainer import Inputs, Kept
 from skinlesion.scoring import predictions
 
@@ -89,3 +91,44 @@ def test_readings_are_of_training_images_and_of_the_epoch_that_is_best_on_the_te
     assert list(chosen.index) == ["b", "c", "d"]
     assert list(chosen.p_nv) == [1, 1, 0]  # as after the second epoch
     assert trainer._readings(parameters.load("quick"), None, trained, table) == {}
+
+
+def test_only_networks_that_know_no_other_image_teach(tiny, opened):
+    run = runs.Run(tiny.model_copy(update={"study": "taught", "teachers": "demo", "taught": 0.5}))
+    split = splits.draw(opened.metadata, tiny)
+    run.write_csv("split.csv", split)
+    with pytest.raises(TrainingError, match="no network of demo is here to teach: train it first"):
+        trainer.open_inputs(run)
+    network = models.build("mobilenet_v2", weights="none", classes=7, seed=0)
+    for seed in (0, 1):
+        teacher = runs.Run(tiny.model_copy(update={"seed": seed}))
+        inference.save(network, teacher.folder / "model.safetensors", teacher.parameters)
+        for name in ("history.csv", "predictions.csv"):
+            teacher.write_csv(name, pd.DataFrame({each: [1.0] for each in runs.COLUMNS[name]}))
+        teacher.write_json("manifest.json", {"data": {}})
+        teacher.write_csv("split.csv", split)
+    inputs = trainer.open_inputs(run)
+    digests = [files.sha256(teacher.folder.with_name(f"seed-{seed}") / "model.safetensors") for seed in (0, 1)]
+    assert list(inputs.teachers) == digests
+    assert inputs.record["weights"].endswith(f"; taught by demo ({digests[0][:8]}…, {digests[1][:8]}…)")
+    tested = np.flatnonzero(split.part == "test")[0]
+    teacher.write_csv("split.csv", split.assign(part=split.part.where(split.index != tested, "train")))
+    with pytest.raises(TrainingError, match=r"seed-1 cannot teach: it was trained on images that this run validates"):
+        trainer.open_inputs(run)
+
+
+def test_a_taught_run_learns_from_its_teachers_and_another_state_is_not_gone_on_with(tiny, task, tmp_path):
+    chosen = tiny.model_copy(update={"study": "taught", "teachers": "demo", "taught": 0.5, "epochs": 1})
+    networks = {name: models.build("mobilenet_v2", weights="none", classes=7, seed=0) for name in "ab"}
+    for k, network in enumerate(networks.values()):
+        torch.nn.init.constant_(network.classifier[1].bias[k], 3.0)  # each has a class of its own
+    metadata = pd.DataFrame({"image_id": [f"SYN_{k}" for k in range(84)], "dx": np.array(dataset.DX)[task[1]]})
+    part = np.array(["train", "train", "validation", "calibration", "test"])[np.arange(84) % 5]
+    split = metadata[["image_id"]].assign(part=part)
+    record = {"data": {"fingerprint": "f" * 64}, "weights": "none"}
+    left, said = {}, []
+    for name, network in networks.items():
+        inputs = Inputs(metadata, task[0], split, record, {name: network.eval()})
+        left[name] = trainer.train(runs.Run(chosen), inputs, report=said.append)
+    assert (left["a"].history.train_loss != left["b"].history.train_loss).all()
+    assert not any("resumed" in each for each in said)

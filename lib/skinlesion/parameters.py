@@ -84,6 +84,8 @@ class Recipe(_Group):
     mixup: float = Field(default=0.0, ge=0, le=10, examples=[0.2])
     small_size: int | None = Field(default=None, ge=32, le=600)
     small_epochs: int = Field(default=0, ge=0)
+    teachers: str | None = Field(default=None, pattern=NAME)
+    taught: float = Field(default=0.0, ge=0, le=1)
 
 
 class Perturbation(_Group):
@@ -194,6 +196,12 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recip
             raise ValueError("small_size and small_epochs go together, and small_size is below image_size")
         if self.small_epochs >= self.epochs:
             raise ValueError(f"small_epochs is {self.small_epochs}: it must be less than epochs, {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _who_is_taught_has_teachers(self) -> Self:
+        if (self.teachers is None) != (self.taught == 0):
+            raise ValueError("teachers and taught go together: a study, and the share of its networks in the loss")
         return self
 
     @property

@@ -7,7 +7,7 @@ import copy
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,10 @@ class Engine:
         int64 of shape (N,), places in :data:`skinlesion.data.dataset.DX`.
     train_rows
         int64 rows of `store`.
+    teachers
+        Networks whose mean probabilities of each view are learnt as well, with the share ``taught`` of the loss.
+        Source: G. Hinton et al., "Distilling the Knowledge in a Neural Network" (2015); of the same view, as L. Beyer
+        et al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Engine:
         train_rows: np.ndarray,
         parameters: Parameters,
         device: torch.device,
+        teachers: Sequence[nn.Module] = (),
     ) -> None:
         self.parameters = parameters
         self.device = device
@@ -128,6 +133,7 @@ class Engine:
         self.priors = losses.log_priors(labels[train_rows], len(DX)).to(device) * parameters.logit_adjustment
         self.mixing = losses.mixing(parameters.mixup).to(device) if parameters.mixup else None
         self.side: int | None = None
+        self.teachers = [kernels.fold(each).requires_grad_(False).to(device) for each in teachers]
         if perturbation.on(parameters) and distributed.active():
             raise TrainingError("noise would differ between processes: train with one, or without perturbation")
         self.rate = torch.tensor(parameters.learning_rate, device=device)
@@ -256,13 +262,23 @@ class Engine:
         """
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == torch.bfloat16):
             heads = self.network(views)
+            told = [torch.softmax(teacher(views).float(), dim=1) for teacher in self.teachers]
         heads = heads if isinstance(heads, tuple) else (heads,)  # inception's and googlenet's have several
-        main, *others = (self._mixed_loss(head, target, share) for head in heads if head is not None)
+        taught = torch.stack(told).mean(0) if told else None
+        main, *others = (self._taught_loss(head, target, share, taught) for head in heads if head is not None)
         total = (main + AUXILIARY * sum(others)).sum() / images
         self.optimiser.zero_grad(set_to_none=True)
         (total * distributed.world_size()).backward()
         hits = (heads[0].detach().argmax(1) == target).sum()
         return torch.stack([main.detach().sum() / images, hits.float()])
+
+    def _taught_loss(self, logits: Tensor, target: Tensor, share: Tensor | None, taught: Tensor | None) -> Tensor:
+        own = self._mixed_loss(logits, target, share)
+        if taught is None:
+            return own
+        return torch.lerp(
+            own, functional.cross_entropy(logits.float(), taught, reduction="none"), self.parameters.taught
+        )
 
     def _mixed_loss(self, logits: Tensor, target: Tensor, share: Tensor | None) -> Tensor:
         if self.parameters.logit_adjustment:

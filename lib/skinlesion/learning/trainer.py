@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from skinlesion import files, runs
 from skinlesion.data import dataset, hashes, images, mistakes, splits
 from skinlesion.learning import augmentation, inference, models, training
+from skinlesion.learning.engine import TrainingError
 from skinlesion.parameters import Parameters
 from skinlesion.scoring import predictions
 
@@ -35,12 +37,15 @@ class Inputs:
         mistake of the study adds.
     record
         For the reports and the manifest: data (title, synthetic, fingerprint) and weights, in words.
+    teachers
+        Networks that teach this one, by the SHA-256 of their files.
     """
 
     metadata: pd.DataFrame
     store: np.ndarray
     split: pd.DataFrame
     record: Mapping[str, Any]
+    teachers: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def rows(self, *parts: str) -> np.ndarray:
         """Return the rows of some parts, as :func:`skinlesion.data.splits.rows`."""
@@ -56,20 +61,44 @@ def open_inputs(run: runs.Run) -> Inputs:
         If there is no split yet.
     skinlesion.data.archives.DatasetError, skinlesion.learning.models.WeightsError
         If data or starting weights cannot be used.
+    skinlesion.learning.engine.TrainingError
+        If the study has teachers, and none is there or one knows an image that this run does not train on.
     """
     chosen = run.parameters
     data = dataset.open_dataset(chosen)
     split = run.read_csv("split.csv")
-    record = {
-        "data": images.describe(data, cache=run.cache),
-        "weights": models.describe_weights(chosen.backbone, chosen.weights),
-    }
+    teachers = _teachers(run, split)
+    weights = models.describe_weights(chosen.backbone, chosen.weights)
+    if teachers:
+        weights += f"; taught by {chosen.teachers} ({', '.join(f'{digest[:8]}…' for digest in teachers)})"
+    record = {"data": images.describe(data, cache=run.cache), "weights": weights}
     store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
     rows = mistakes.rows(split, data.metadata)
     if (rows < 0).any():
         raise splits.SplitError("split.csv was drawn for other data: run notebook 02 again")
     metadata = data.metadata.iloc[rows].reset_index(drop=True).assign(image_id=split.image_id)
-    return Inputs(metadata, _with_copies(store, rows, chosen), split, record)
+    return Inputs(metadata, _with_copies(store, rows, chosen), split, record, teachers)
+
+
+def _teachers(run: runs.Run, split: pd.DataFrame) -> dict[str, nn.Module]:
+    """Return the networks of the study that teaches, by the hash of their files, in the order of their seeds."""
+    study = run.parameters.teachers
+    mine = set(split.image_id[split.part == "train"])
+    found: dict[str, nn.Module] = {}
+    for each in runs.find(files.resolve(run.parameters.output), study).values() if study else ():
+        if not each.finished or not each.find("model.safetensors"):
+            continue
+        known = each.read_csv("split.csv").query("part == 'train'").image_id
+        if not set(known) <= mine:
+            raise TrainingError(
+                f"{files.shown(each.folder)} cannot teach: it was trained on images that this run validates or tests "
+                "on. Let both draw the same split (`split_seed`)"
+            )
+        path = each.require("model.safetensors")
+        found[files.sha256(path)] = inference.load(path)[0]
+    if study and not found:
+        raise TrainingError(f"no network of {study} is here to teach: train it first (make report STUDY={study})")
+    return found
 
 
 def _with_copies(store: np.ndarray, rows: np.ndarray, parameters: Parameters) -> np.ndarray:
@@ -116,7 +145,8 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
         watched_rows=inputs.rows(*splits.SCORED),
         parameters=run.parameters,
         checkpoint=run.folder / "checkpoint",
-        fingerprint=inputs.record["data"]["fingerprint"],
+        fingerprint=" ".join((inputs.record["data"]["fingerprint"], *inputs.teachers)),
+        teachers=list(inputs.teachers.values()),
         record=runs.record(),
         report=report,
     )

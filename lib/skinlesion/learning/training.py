@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def train(
     parameters: Parameters,
     checkpoint: Path,
     fingerprint: str,
+    teachers: Sequence[nn.Module] = (),
     record: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = print,
 ) -> Trained:
@@ -112,7 +113,9 @@ def train(
     checkpoint
         Folder of the resumable state.
     fingerprint
-        Of the data; with the rows, the parameters and the code it says which run a state belongs to.
+        Of the data and the teachers; with the rows, the parameters and the code it says which run a state belongs to.
+    teachers
+        As :class:`skinlesion.learning.engine.Engine` takes them.
     record
         What is to be remembered of this process with what it trains: time, commit, hardware.
     report
@@ -135,7 +138,7 @@ def train(
     gpu = [device] if device.type == "cuda" else []
     threads = _threads(processors.choose(parameters.threads))
     with threads, determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
-        engine = Engine(store, labels, train_rows=train_rows, parameters=parameters, device=device)
+        engine = Engine(store, labels, train_rows=train_rows, parameters=parameters, device=device, teachers=teachers)
         watched = np.empty(0, np.int64) if watched_rows is None else watched_rows
         lines = report if distributed.rank() == 0 else lambda line: None
         run = _Run(engine, validation_rows, watched, checkpoint, lines)
