@@ -41,6 +41,11 @@ def test_one_network_their_ensemble_and_the_recipe_stand_side_by_side(trained):
     assert rows["mean"][best.ONE] == pytest.approx(np.mean([accuracy(each) for each in told]))
     mean = sum(each[predictions.COLUMNS] for each in told) / 3
     assert rows["mean"]["ensemble of 3"] == pytest.approx(accuracy(told[0].assign(**mean)))
+    assert best.ONE_VIEW not in rows.index
+    for seed in range(3):  # of one view each says what the first says of several
+        files.write_csv(trained / FINAL / f"seed-{seed}" / "readings.csv", told[0].assign(reading="one_view"))
+    rows = made(trained).numbers.query("score == 'accuracy'").set_index("network")
+    assert rows["mean"][best.ONE_VIEW] == pytest.approx(accuracy(told[0]))
     recipe = Files(trained / "paper_lesion" / "seed-0").read_csv("predictions.csv")
     assert rows["mean"][best.RECIPE] == pytest.approx(accuracy(recipe))
     assert (rows.aim[best.ONE], rows.aim["ensemble of 3"]) == (0.86, 0.87)

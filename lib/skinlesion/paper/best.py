@@ -13,7 +13,8 @@ from skinlesion.paper.tables import PaperTable
 from skinlesion.scoring import isic, predictions, seeds
 from skinlesion.scoring.seeds import Draws
 
-ONE, ENSEMBLE, RECIPE = "one network", "ensemble", "the recipe as written"
+ONE, ENSEMBLE = "one network", "ensemble"
+ONE_VIEW, RECIPE = "one network, one view of each image", "the recipe as written"
 LESION, OFFICIAL = "test part, by lesion", "official ISIC 2018 test"
 
 AIMS = {
@@ -35,7 +36,8 @@ Disease Classification Prize", dermengine.com, 25 March 2019; further images wer
 def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     """Return the scores of the networks of :data:`skinlesion.paper.ladder.FINAL`, one by one and together.
 
-    The recipe as written is beside them where it was run on the same split.
+    Beside them are what they say of one view of each image, where they take several, and the recipe as written, where
+    it was run on the same split.
     """
     runs_of = found.get(ladder.FINAL, Evidence(ladder.FINAL, {}))
     if not runs_of.seeds:
@@ -45,7 +47,8 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         drawn = Draws.draw(tables_of, "test", draws=draws)
         several = {ONE: tables_of, ENSEMBLE: {0: together(tables_of)}}
         if of == LESION:
-            several |= {RECIPE: _same_images(found[claims.BY_LESION], tables_of)}
+            recipe = _same_images(found[claims.BY_LESION], tables_of)
+            several |= {ONE_VIEW: _one_view(runs_of), RECIPE: recipe}
         for network, each in several.items():
             if not each or (network == ENSEMBLE and len(tables_of) == 1):
                 continue
@@ -94,6 +97,14 @@ def _sets(runs_of: Evidence) -> dict[str, dict[int, pd.DataFrame]]:
         told = {seed: isic.tested(run.read_csv("official.csv")) for seed, run in runs_of.runs.items()}
         sets[OFFICIAL] = {seed: table[table["shape"] == isic.UNDISTORTED] for seed, table in told.items()}
     return sets
+
+
+def _one_view(runs_of: Evidence) -> dict[int, pd.DataFrame]:
+    """Return what the networks say of one view of each test image, where they all take several."""
+    if not all(run.find("readings.csv") for run in runs_of.runs.values()):
+        return {}
+    read = {seed: run.read_csv("readings.csv") for seed, run in runs_of.runs.items()}
+    return {seed: table[(table.reading == "one_view") & (table.part == "test")] for seed, table in read.items()}
 
 
 def _same_images(runs_of: Evidence, tables: Mapping[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
