@@ -8,7 +8,7 @@ from test_verification import metadata_of
 from skinlesion import files
 from skinlesion.paper import card
 from skinlesion.reporting import tables
-from skinlesion.scoring import summary
+from skinlesion.scoring import evaluation, summary
 
 
 @pytest.fixture
@@ -37,3 +37,20 @@ def test_its_numbers_are_those_of_the_files(run):
     files.write_json(run / "metrics.json", metrics)
     assert "0.12 (" in card.text(run)
     assert card.text(run) != before
+
+
+def test_the_official_test_and_the_forms_are_there_once_they_were_measured(run):
+    assert not {"## The official ISIC 2018 test", "## Its forms"} & set(card.text(run).splitlines())
+    headline = {name: {"value": 0.7, "low": 0.6, "high": 0.8} for name in evaluation.names("paper")}
+    change = {"balanced_accuracy": {"difference": 0.04, "low": 0.01, "high": 0.07}}
+    official = {"images": 1511, "headline": headline, "squashed": change, "receipt": {"started": "2026-01-02T03:04"}}
+    files.write_json(run / "official.json", official)
+    row = {"form": "ONNX, int8", "megabytes": 2.6, "accuracy": 0.8, "balanced_accuracy": 0.7, "difference": 0.01}
+    row |= {"milliseconds": 4.2, "images_per_second": 300, "hardware": "an abacus"}
+    files.write_csv(run / "portable.csv", pd.DataFrame([row]))
+    text = card.text(run)
+    assert "scored once, on 2026-01-02" in text
+    assert "by +0.040 (0.010–0.070)" in text
+    (line,) = [line for line in text.splitlines() if "int8" in line]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["ONNX, int8", "2.6", "0.800", "0.700", "1.0e-02", "4.2", "300"]

@@ -4,9 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
-from skinlesion import parameters
+from skinlesion import files, parameters, runs
+from skinlesion.data.dataset import DX
 from skinlesion.learning import augmentation, inference, models, portable
 from skinlesion.learning.portable import PortableError
+from skinlesion.learning.trainer import Inputs
 from skinlesion.scoring.predictions import COLUMNS
 
 
@@ -51,6 +53,24 @@ def test_int8_is_a_quarter_of_the_size_and_says_nearly_the_same(made):
     assert (
         np.corrcoef((found - wanted.mean(0)).ravel(), (wanted - wanted.mean(0)).ravel())[0, 1] > 0.4
     )  # of an untrained network
+
+
+def test_the_forms_stand_side_by_side(made, tmp_path):
+    folder, network, pictures = made
+    run = runs.Run(parameters.load("demo", {"image_size": 64, "output": str(tmp_path)}))
+    for path in folder.iterdir():
+        files.write_bytes(run.folder / path.name, path.read_bytes())
+    labels = told(network, pictures).argmax(1)  # so that torch is always right
+    metadata = pd.DataFrame({"image_id": [f"SYN_{k}" for k in range(64)], "dx": np.array(DX)[labels]})
+    split = metadata[["image_id"]].assign(part=["train", "test"] * 32)
+    table = portable.compare(run, Inputs(metadata, pictures, split, {}), repeats=1).set_index("form")
+    assert (table.accuracy["torch"], table.accuracy["ONNX, float32"]) == (1, 1)
+    assert (table.difference["torch"], table.images["torch"]) == (0, 32)
+    assert table.difference["ONNX, float32"] < 1e-4 < table.difference["ONNX, int8"]
+    found = portable.load(folder / "model-int8.onnx")[0](pictures[1::2])
+    assert table.accuracy["ONNX, int8"] == (found.argmax(1) == labels[1::2]).mean()
+    assert (table[["milliseconds", "images_per_second", "megabytes"]] > 0).all(axis=None)
+    assert run.read_csv("portable.csv").form.tolist() == table.index.tolist()
 
 
 @pytest.fixture

@@ -376,8 +376,10 @@ def _export(options: argparse.Namespace) -> None:
     from skinlesion.learning import portable, trainer
 
     run = runs.Run(_load(options))
-    for path in portable.write(run, trainer.open_inputs(run)):
-        print(f"{files.shown(path)}: {path.stat().st_size / 1e6:.1f} MB")
+    inputs = trainer.open_inputs(run)
+    for path in portable.write(run, inputs):
+        print(files.shown(path))
+    print(portable.compare(run, inputs).round(4).to_string(index=False))
 
 
 def _card(options: argparse.Namespace) -> None:

@@ -65,6 +65,7 @@ WRITERS = {
     "errors.json": "notebook 05",
     "official.csv": "skinlesion official",
     "official.json": "skinlesion official",
+    "portable.csv": "skinlesion export",
 }
 """Who writes what."""
 

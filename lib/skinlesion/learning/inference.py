@@ -230,14 +230,14 @@ def predict(
         ``p_vasc``, calibrated where the facts have a temperature; and the files of the batch that cannot be read, with
         the reason.
     """
-    scorer = _scorer(model)
+    score = scorer(model)
     parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
     waiting: collections.deque[Future] = collections.deque()
     bar = tqdm(total=len(paths), desc="predict", unit="image", disable=len(paths) < 50 or None)
     # A layer is computed by the one thread that asks for it: threads that share layers would wait for each other.
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool, bar:
         for part in parts:
-            waiting.append(pool.submit(_predict, scorer, facts, part))
+            waiting.append(pool.submit(_predict, score, facts, part))
             if len(waiting) > 2 * threads:
                 bar.update(TOGETHER)
                 yield waiting.popleft().result()
@@ -247,7 +247,7 @@ def predict(
             yield done
 
 
-def _scorer(model: Scorer) -> Callable[[np.ndarray], np.ndarray]:
+def scorer(model: Scorer) -> Callable[[np.ndarray], np.ndarray]:
     """Return what gives the probabilities (B, 7) of pictures, uint8 of shape (B, H, W, 3)."""
     if not isinstance(model, nn.Module):
         return model

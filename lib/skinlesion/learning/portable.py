@@ -5,28 +5,36 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import torch
 from onnxruntime import quantization
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from skinlesion import files, runs
+from skinlesion.data.dataset import DX
 from skinlesion.data.images import MEAN, STD
 from skinlesion.errors import StudyError
 from skinlesion.learning import inference
 from skinlesion.learning.trainer import Inputs
+from skinlesion.scoring import evaluation
 
 PICTURES, PROBABILITIES = "pictures", "probabilities"
 """Names of input and output."""
 
 SHOWN = 256
 """Training images by which activations are scaled to int8."""
+
+BATCH = 32
+"""Pictures that are scored at once."""
 
 FACTS = "skinlesion"
 """Key of the file's metadata under which lies what is needed to feed it."""
@@ -66,6 +74,70 @@ def write(run: runs.Run, inputs: Inputs) -> list[Path]:
     shown = np.sort(rng.choice(rows, min(SHOWN, len(rows)), replace=False))
     quantise(paths[0], paths[1], pictures=inputs.store[shown])
     return paths
+
+
+def compare(run: runs.Run, inputs: Inputs, *, repeats: int = 3) -> pd.DataFrame:
+    """Score the network and both its exports on the test part, and time them on one thread; write ``portable.csv``.
+
+    Parameters
+    ----------
+    repeats
+        Turns of timing, of which the median counts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        form, megabytes (of the file), images, accuracy, balanced_accuracy (of one view), difference (the largest of a
+        probability to torch's), milliseconds (for one image alone), images_per_second (in batches of 32), hardware.
+    """
+    names = {"torch": "model.safetensors", "ONNX, float32": "model.onnx", "ONNX, int8": "model-int8.onnx"}
+    rows = inputs.rows("test")
+    labels = inputs.metadata.dx.map(DX.index).to_numpy()[rows]
+    pictures = np.stack([inputs.store[row] for row in rows])
+    found, first = [], None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        for form, name in names.items():
+            path = run.require(name)
+            network = load(path)[0] if path.suffix == ".onnx" else inference.scorer(inference.load(path)[0])
+            said = np.concatenate([network(batch) for batch in _batches(pictures)])
+            first = said if first is None else first
+            seconds = {size: _seconds(network, pictures[:size], repeats=repeats) for size in (1, BATCH)}
+            scores = evaluation.measured(labels, said)
+            found.append(
+                {
+                    "form": form,
+                    "megabytes": path.stat().st_size / 1e6,
+                    "images": len(labels),
+                    **{name: scores[name] for name in ("accuracy", "balanced_accuracy")},
+                    "difference": float(np.abs(said - first).max()),
+                    "milliseconds": 1000 * seconds[1],
+                    "images_per_second": min(BATCH, len(pictures)) / seconds[BATCH],
+                    "hardware": runs.environment()["hardware"],
+                }
+            )
+    torch.set_num_threads(threads)
+    table = pd.DataFrame(found)
+    run.write_csv("portable.csv", table)
+    return table
+
+
+def _batches(pictures: np.ndarray) -> Iterator[np.ndarray]:
+    parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+    yield from tqdm(parts, desc="score", unit="batch", leave=False)
+
+
+def _seconds(network: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray, *, repeats: int) -> float:
+    """Return how long one call takes: the median of some turns of a few calls each."""
+    calls = 1 + 2 * BATCH // len(pictures)
+    turns = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for _ in range(calls):
+            network(pictures)
+        turns.append((time.perf_counter() - start) / calls)
+    return float(np.median(turns))
 
 
 def export(network: nn.Module, facts: dict[str, Any], path: Path) -> None:

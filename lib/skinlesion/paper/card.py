@@ -48,6 +48,9 @@ def text(run: Path) -> str:
         ]
     )
     error = {name: found["ece_fixed"]["value"] for name, found in metrics["test_calibration"].items()}
+    decay = chosen.get("weight_decay", 0)
+    optimiser = f"AdamW with weight decay {decay:g}" if decay else "Adam"
+    selection = "the last" if chosen["selection"] == "last" else f"best validation {chosen['selection']}"
     findings = "\n".join(f"- {sentence}" for sentence in errors["findings"])
     return f"""---
 license: cc-by-nc-4.0
@@ -63,9 +66,9 @@ below say.
 ## What it is
 
 A {chosen["backbone"]} for seven diagnoses, from dermoscopic images of {chosen["image_size"]}×{chosen["image_size"]}
-pixels ({chosen["resize"]}), trained as study `{chosen["study"]}` says (`parameters/`): Adam,
+pixels ({chosen["resize"]}), trained as study `{chosen["study"]}` says (`parameters/`): {optimiser},
 learning rate {chosen["learning_rate"]}, batches of {chosen["batch_size"]}, {chosen["epochs"]} epochs, of which epoch
-{manifest["selected_epoch"]} is kept (best validation {chosen["selection"]}). It started from {manifest["weights"]}.
+{manifest["selected_epoch"]} is kept ({selection}). It started from {manifest["weights"]}.
 Trained in {manifest["training_seconds"] / 60:.0f} minutes on {left.hardware}, in {manifest["precision"]}.
 
     PYTHONPATH=lib python -m skinlesion predict {files.shown(run)}/model.safetensors PHOTOGRAPH.jpg
@@ -90,7 +93,7 @@ the weights are released under the same terms. No lesion is on both sides of the
 
 {tables.markdown(classes)}
 
-## On whom it fails
+{_official(left)}{_forms(left)}## On whom it fails
 
 Groups with too few images have a dash.
 
@@ -109,7 +112,7 @@ Groups with too few images have a dash.
 - Confidence is not calibrated as it comes out of the network: the expected calibration error is
   {error["before"]:.3f}; temperature {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}, and `predict` uses
   it. Probabilities in `predictions.csv.xz` are as they came out.
-- Its epoch was selected by {chosen["selection"]}, in which the rare diagnoses hardly count.
+- Rare diagnoses hardly count in what it was trained to minimise, nor in the accuracy.
 """
 
 
@@ -117,6 +120,53 @@ def write(run: Path) -> Path:
     """Write the card beside the model."""
     files.write_text(run / NAME, text(run))
     return run / NAME
+
+
+def _official(left: Files) -> str:
+    """Return the section on the official test, where it was taken."""
+    if not left.find("official.json"):
+        return ""
+    found = left.read_json("official.json")
+    rows = [
+        {"score": tables.heading(name), "official test": tables.stated(found["headline"], name)}
+        for name in evaluation.names("paper")
+    ]
+    change = found["squashed"]["balanced_accuracy"]
+    return f"""## The official ISIC 2018 test
+
+{found["images"]:,} images, scored once, on {found["receipt"]["started"][:10]}. Pictures came undistorted, which
+changes the balanced accuracy by {tables.interval(change["difference"], change["low"], change["high"], sign=True)}
+against squashing them as they are.
+
+{tables.markdown(pd.DataFrame(rows))}
+
+"""
+
+
+def _forms(left: Files) -> str:
+    """Return the section on its exports, where they were compared."""
+    if not left.find("portable.csv"):
+        return ""
+    table = left.read_csv("portable.csv")
+    rows = [
+        {
+            "form": row.form,
+            "MB": f"{row.megabytes:.1f}",
+            "accuracy": f"{row.accuracy:.3f}",
+            "balanced accuracy": f"{row.balanced_accuracy:.3f}",
+            "largest difference to torch": f"{row.difference:.1e}",
+            "ms, one image": f"{row.milliseconds:.1f}",
+            "images/s, batches of 32": f"{row.images_per_second:.0f}",
+        }
+        for row in table.itertuples()
+    ]
+    return f"""## Its forms
+
+The test part in one view, on one thread of {table.hardware[0]}.
+
+{tables.markdown(pd.DataFrame(rows))}
+
+"""
 
 
 def _groups(errors: dict) -> pd.DataFrame:

@@ -112,6 +112,7 @@ def _run(run: Files, metadata: pd.DataFrame | None) -> list[Check]:
         "metrics.json": partial(_metrics, run),
         "errors.json": partial(_errors, run, metadata),
         "official.json": partial(_official, run),
+        card.NAME: partial(_card, run),
     }
     agree = _guarded(name, lambda: _agree(run, metadata))
     return [agree, *(_guarded(f"{name}/{file}", how) for file, how in compute.items() if run.find(file))]
@@ -299,13 +300,10 @@ def _tables(folder: Path, made: Future, road: Future) -> Iterator[Check]:
             faults.append(f"{page} prints something else, or another caption")
         passed = f"{table.numbers.select_dtypes('number').size} numbers in CSV, Markdown, LaTeX and page"
         yield Check(f"{paper.FOLDER}/{table.name}", faults, passed)
-    run = folder / claims.BY_LESION / "seed-0"
-    if (run / card.NAME).is_file():
-        yield _guarded(f"{claims.BY_LESION}/seed-0/{card.NAME}", lambda: _card(run))
 
 
-def _card(run: Path) -> tuple[list[str], str]:
-    same = (run / card.NAME).read_text(encoding="utf-8") == card.text(run)
+def _card(run: Files) -> tuple[list[str], str]:
+    same = run.require(card.NAME).read_text(encoding="utf-8") == card.text(run.folder)
     faults = [] if same else ["says something else than metrics.json and errors.json"]
     return faults, "says what metrics.json and errors.json say"
 
