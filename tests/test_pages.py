@@ -126,6 +126,7 @@ def test_ctrl_c_pressed_twice_ends_in_one_sentence(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # jobs of a script ignore it from birth
     )
     while not (tmp_path / "begun").exists() and process.poll() is None:
         time.sleep(0.1)
