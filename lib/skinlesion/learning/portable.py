@@ -33,6 +33,10 @@ PICTURES, PROBABILITIES = "pictures", "probabilities"
 SHOWN = 256
 """Training images by which activations are scaled to int8."""
 
+IN_FLOAT = 3
+"""Convolutions that int8 leaves as they are: the ranges of the first channels differ most. Of 400 images that
+``paper_lesion``, seed 0, was not trained on, a probability then differs by 0.003 on average and not by 0.011."""
+
 BATCH = 32
 """Pictures that are scored at once."""
 
@@ -171,6 +175,8 @@ def export(network: nn.Module, facts: dict[str, Any], path: Path) -> None:
 def quantise(path: Path, target: Path, *, pictures: np.ndarray) -> None:
     """Write an exported network in int8, atomically: weights by channel, activations by what some pictures show.
 
+    The first :data:`IN_FLOAT` convolutions stay in float32.
+
     Parameters
     ----------
     pictures
@@ -179,6 +185,7 @@ def quantise(path: Path, target: Path, *, pictures: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as folder, files.atomic(target) as temporary:
         prepared = Path(folder) / "prepared.onnx"
         quantization.shape_inference.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        convolutions = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
         quantization.quantize_static(
             str(prepared),
             str(temporary),
@@ -188,6 +195,7 @@ def quantise(path: Path, target: Path, *, pictures: np.ndarray) -> None:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add", "Clip"],
+            nodes_to_exclude=convolutions[:IN_FLOAT],
         )
         _note(temporary, json.loads(onnx.load(path).metadata_props[0].value))
 
