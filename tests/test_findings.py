@@ -71,8 +71,7 @@ def test_a_finding_says_no_more_than_its_interval(low, words):
     }
     said = findings.findings({"leak": pd.DataFrame([row | {"high": 0.05, "size": "96×96", "seeds": 3}])})
     assert len(said) == 1
-    assert words in said[0]
-    assert "(3 pairs of runs)" in said[0]
+    assert f"(3 pairs of runs; {words})" in said[0]
 
 
 def test_numbers_are_read_from_the_files_of_the_tables(tmp_path):

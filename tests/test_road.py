@@ -90,7 +90,8 @@ def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
 
 def test_the_sentence_counts_the_rows_that_cross(published):
     said = findings.conclusions({"road": collection.make_road(published, draws=200).numbers})["road"]
-    assert "the whole interval of 1 of 13 printed accuracies reaches 0.92: the training images" in said
+    assert "0.92 is reached by the whole interval, at 96×96, 10 epochs (3 trainings each), of 13 printed" in said
+    assert "accuracies: training images 1.000" in said
 
 
 def test_runs_with_a_vault_are_in_no_other_table_but_the_list_of_runs(published):

@@ -150,23 +150,26 @@ def _best(numbers: Numbers) -> str:
 
 def _road(numbers: Numbers) -> str:
     said = []
-    for size, rows in numbers["road"].query("score == 'accuracy'").groupby("size", sort=False):
-        printed, worth = (rows[rows.quantity == name].set_index("row") for name in (road.PRINTED, road.WORTH))
+    rows = numbers["road"].query("score == 'accuracy'")
+    for size, some in rows[rows.quantity == road.PRINTED].groupby("size", sort=False):
+        printed = some.set_index("row")
         verdicts = printed.apply(road.crosses, axis=1)
         reached, undecided = (
-            "; ".join(f"{row.says} {_value(row)}" for _, row in printed[verdicts == verdict].iterrows())
+            "; ".join(f"{name} {_value(printed.loc[name])}" for name in printed.index[verdicts == verdict]) or "none"
             for verdict in ("yes", "open")
         )
         few, many = printed.seeds.min(), printed.seeds.max()
-        trainings = f"{few} to {many}" if few < many else f"{many}"
         said.append(
-            f"At {size} ({trainings} training{'s' if many > 1 else ''} each), the whole interval of "
-            f"{(verdicts == 'yes').sum()} of {len(printed)} printed accuracies reaches {road.CLAIMED['accuracy']:g}"
-            f"{f': {reached}' if reached else ''}{f'; undecided: {undecided}' if undecided else ''}. On "
-            f"lesions that no mistake touched, networks score {worth['mean'].min():.3f} to {worth['mean'].max():.3f}, "
-            f"the one without a mistake {_value(worth.loc['clean'])}."
+            f"at {size} ({f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''} each), of "
+            f"{len(printed)} printed accuracies: {reached}; undecided: {undecided}"
         )
-    return f"**The road to 92%.** {' '.join(said)}"
+    worth = rows[rows.quantity == road.WORTH]
+    alone = " Of one training, an interval is of the images alone." if (worth.seeds == 1).any() else ""
+    return (
+        f"**The road to 92%.** {road.CLAIMED['accuracy']:g} is reached by the whole interval, {'; '.join(said)}. On "
+        f"lesions that no mistake touched, the networks score {worth['mean'].min():.3f} to {worth['mean'].max():.3f}."
+        f"{alone}"
+    )
 
 
 def _selection(numbers: Numbers) -> str:
@@ -242,12 +245,13 @@ def _runs(numbers: Numbers) -> str:
 def _leak(numbers: Numbers) -> str:
     rows = _of(numbers, "leak", score="accuracy", lesion=SEEN_MINUS_UNSEEN)
     whole = rows[rows["tested images"] == ALL] if len(rows) else rows
-    said = [f"{_change(row)} at {row['size']} ({_pairs(row.seeds)})" for _, row in whole.iterrows()]
+    said = [f"{_change(row)} at {row['size']} ({_pairs(row.seeds)}; {_zero(row)})" for _, row in whole.iterrows()]
     if not said:
         return ""
+    alone = " Of one pair, the interval is of the tested images alone." if (whole.seeds == 1).any() else ""
     return (
         "**What the leak does.** Having been trained on other photographs of a lesion changes the accuracy on it by "
-        f"{' and '.join(said)}; {_zero(whole.iloc[-1])}. Every tested image is its own control."
+        f"{' and by '.join(said)}. Every tested image is its own control.{alone}"
     )
 
 

@@ -17,12 +17,13 @@ FIGURE = "What is printed, and what the same network scores on unseen lesions"
 
 
 def answer(folder: Path) -> str:
-    """Return the answer to the study's question, and the table of the claims, as ``make paper`` left it."""
+    """Return the answer to the study's question, and the claims that were measured, as ``make paper`` left them."""
     path = folder / FOLDER / "claims.md"
     said = findings.answer(findings.read(folder))
     if not path.is_file():
         return said
-    table = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    lines = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    table = "\n".join(line for line in lines if not line.endswith("– | not measured"))
     if (folder / FOLDER / "road.svg").is_file():
         said += f"\n\n![{FIGURE}](reports/{FOLDER}/road.svg)"
     return f"{said}\n\n{table}\n\nThe rule, and of what these are: [claims](reports/{FOLDER}/claims.md)."
