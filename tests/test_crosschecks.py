@@ -157,3 +157,15 @@ def test_runs_of_the_same_data_agree_on_every_image(tmp_path):
     assert crosschecks.across(both) == [
         "quick_plain/seed-0 and quick/seed-0 state other diagnoses, lesions or groups of the same images"
     ]
+
+
+@pytest.mark.parametrize(
+    ("similarity", "other", "same"), [(0.975506103, "b", True), (0.9756, "b", False), (0.975506194, "c", False)]
+)
+def test_a_pairs_similarity_may_differ_in_what_the_machine_decides(tmp_path, similarity, other, same):
+    runs_of = [publish(tmp_path, study, 0) for study in ("quick", "quick_plain")]
+    for run, pair in zip(runs_of, (("b", 0.975506194), (other, similarity)), strict=True):
+        files.write_csv(
+            run / "duplicates.csv", pd.DataFrame([["a", *pair]], columns=["image_a", "image_b", "similarity"])
+        )
+    assert (crosschecks.across(runs.Files(run) for run in runs_of) == []) == same
