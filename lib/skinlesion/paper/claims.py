@@ -91,7 +91,7 @@ def claims(main: dict[str, Evidence], measured: Measured, words: Mapping[str, st
     caption = (
         "The preprint's claims, with the margin within which a number is the same, beside what its recipe gives: "
         f"{paper.mean(main)}; the validation accuracy is that of the best epoch. Verdict and difference: {RULE}. "
-        f"{'; '.join(f'{word}: {rule}' for word, rule in costs.RULES.items())}. "
+        f"{' '.join(f'{word.capitalize()}: {rule}.' for word, rule in costs.RULES.items())} "
         f"{paper.of(main, between=between)}"
     )
     return PaperTable("claims", pd.DataFrame(rows), pd.DataFrame(shown).fillna("–"), caption)
