@@ -178,3 +178,15 @@ def test_an_interval_over_seeds_covers_what_it_says_and_is_not_much_wider_than_i
     found = simulated(overlap, ratio, studies=4000, draws=400, rng=np.random.default_rng(0))
     assert (found.covered >= 0.93).all()
     assert found.width[5] == pytest.approx(1, abs=0.15)
+
+
+def test_the_interval_of_a_share_stays_a_share_and_that_of_a_difference_or_a_loss_does_not():
+    drawn = np.random.default_rng(0).uniform(0.4, 0.9, (2, 50))
+    values = {name: np.array([0.5, 0.95]) for name in ("accuracy", "loss")}
+    of = dict.fromkeys(values, drawn), seeds.Draws.draw(runs(0), "test", draws=2)
+    free, share = (seeds.Scores(values, *of, shares=shares).table() for shares in (False, True))
+    assert free.high["accuracy"] > 1
+    assert free.low["accuracy"] < 0
+    assert (share.low["accuracy"], share.high["accuracy"]) == (0, 1)
+    assert (share.loc["loss"] == free.loc["loss"]).all()
+    assert not seeds.Scores(values, *of, shares=True).minus(seeds.Scores(values, *of, shares=True)).shares

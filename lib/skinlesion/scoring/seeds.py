@@ -87,11 +87,14 @@ class Scores:
         By score, shape (seeds, draws).
     draws
         What was drawn.
+    shares
+        Whether all but the loss lie between 0 and 1, and their intervals with them: differences do not.
     """
 
     measured: dict[str, np.ndarray]
     drawn: dict[str, np.ndarray]
     draws: Draws
+    shares: bool = False
 
     def table(self) -> pd.DataFrame:
         """Return one row a score.
@@ -103,7 +106,11 @@ class Scores:
             (of trainings on the same lesions; NaN with one seed) and lesions (of the mean, for the lesions alone).
         """
         rows = {name: _row(values, self.drawn[name]) for name, values in self.measured.items()}
-        return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
+        if self.shares:
+            ends = table.index != "loss", ["low", "high"]
+            table.loc[ends] = table.loc[ends].clip(0, 1)
+        return table
 
     def minus(self, other: Scores) -> Scores:
         """Return the differences to `other`, seed by seed and draw by draw; both must be of the same draws."""
@@ -129,6 +136,7 @@ def per_class(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws) -> di
             {name: values[:, k] for name, values in found.measured.items()},
             {name: values[:, :, k] for name, values in found.drawn.items()},
             draws,
+            shares=True,
         )
         for k, dx in enumerate(DX)
     }
@@ -176,4 +184,5 @@ def _over(tables: Mapping[int, pd.DataFrame], part: str, draws: Draws, *, where:
         {name: np.stack([each[name] for each in whole]) for name in whole[0]},
         {name: np.stack([each[name] for each in drawn]) for name in drawn[0]},
         draws,
+        shares=True,
     )
