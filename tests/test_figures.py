@@ -157,11 +157,6 @@ def draw(name, opened, tiny):
         ),
         "claims": lambda: figures.claims(tables_of_paper(tiny)["claims"].numbers),
         "effects": lambda: figures.effects(tables_of_paper(tiny)["effects"].numbers),
-        "ladder": lambda: figures.ladder(
-            pd.DataFrame(
-                {"step": "a", "part": ["development", "test"], "quantity": "difference", "score": "accuracy"}
-            ).assign(mean=0.1, low=0.0, high=0.2)
-        ),
         "costs": lambda: figures.costs(
             pd.DataFrame(
                 [{"network": "a", "million_operations": 9, "megabytes": 3, "mean": 0.5, "low": 0.4, "high": 0.6}]

@@ -3,6 +3,8 @@ from conftest import publish
 
 from skinlesion import studies
 from skinlesion.paper import evidence, ladder
+from skinlesion.reporting import tables
+from skinlesion.reporting.figures import paper_tables as figures
 from skinlesion.scoring import evaluation, predictions
 
 HITS = {"ladder": 0.2, "ladder_schedule": 0.5, "ladder_average": 0.3}
@@ -48,3 +50,10 @@ def test_the_test_part_is_shown_once_the_final_study_is_there(climbed, monkeypat
     table = made(climbed)
     assert set(table.numbers.part) == {"development", "test"}
     assert "test accuracy" in table.shown
+
+
+def test_the_figure_has_a_row_for_each_step_and_part(climbed):
+    steps = made(climbed).numbers.assign(difference=lambda rows: rows.step + ", " + rows.part)
+    picture = figures.effects(steps, source="ladder.csv", names=ladder.SCORES)
+    assert "ladder_schedule, development, ladder_average, development" in picture.alt
+    assert [axis.get_xlabel() for axis in picture.figure.axes] == [tables.heading(name) for name in ladder.SCORES]

@@ -33,3 +33,13 @@ def test_a_block_is_written_between_its_lines_and_nothing_else_is_touched(tmp_pa
     assert "- **What the leak does.**" in text
     assert "0.100 (0.050–0.150)" in text
     assert "old" not in text
+
+
+def test_a_claim_that_one_split_has_measured_is_shown_and_one_that_none_has_is_not(tmp_path):
+    rows = ["claim | by image | verdict | by lesion | verdict", "accuracy | 0.8 | not reached | – | not measured"]
+    files.write_text(
+        tmp_path / "tables" / "claims.md", "\n".join([*rows, "small | – | not measured | – | not measured"])
+    )
+    said = readme.answer(tmp_path)
+    assert "accuracy | 0.8" in said
+    assert "small" not in said

@@ -112,7 +112,7 @@ Groups with too few images have a dash.
 - Confidence is not calibrated as it comes out of the network: the expected calibration error is
   {error["before"]:.3f}; temperature {metrics["temperature"]:.2f} takes it to {error["after"]:.3f}, and `predict` uses
   it. Probabilities in `predictions.csv.xz` are as they came out.
-- Rare diagnoses hardly count in what it was trained to minimise, nor in the accuracy.
+- Rare diagnoses hardly count in the accuracy: the balanced accuracy and the table of diagnoses tell of them.
 """
 
 

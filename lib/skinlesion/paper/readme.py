@@ -23,7 +23,7 @@ def answer(folder: Path) -> str:
     if not path.is_file():
         return said
     lines = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
-    table = "\n".join(line for line in lines if not line.endswith("– | not measured"))
+    table = "\n".join(line for line in lines if "not measured | – | not measured" not in line)
     if (folder / FOLDER / "road.svg").is_file():
         said += f"\n\n![{FIGURE}](reports/{FOLDER}/road.svg)"
     return f"{said}\n\n{table}\n\nThe rule, and of what these are: [claims](reports/{FOLDER}/claims.md)."

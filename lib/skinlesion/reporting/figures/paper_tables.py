@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -97,7 +97,9 @@ def curves_of_runs(histories: Mapping[str, Mapping[int, pd.DataFrame]]) -> Pictu
     )
 
 
-def effects(table: pd.DataFrame, *, source: str = "effects.csv") -> Picture:
+def effects(
+    table: pd.DataFrame, *, source: str = "effects.csv", names: Sequence[str] = tuple(evaluation.names("effects"))
+) -> Picture:
     """Draw the effect of single choices on some scores: mean, interval, and as ticks the lowest and the highest seed.
 
     Parameters
@@ -106,10 +108,12 @@ def effects(table: pd.DataFrame, *, source: str = "effects.csv") -> Picture:
         The numbers of a table of :func:`skinlesion.paper.effects.effects`; at least one difference.
     source
         The file of these numbers.
+    names
+        The scores that are drawn, beside each other.
     """
     if "quantity" in table:
         table = table[table.quantity == "difference"]
-    names, order = evaluation.names("effects"), list(dict.fromkeys(table.difference))
+    order = list(dict.fromkeys(table.difference))
     figure, axes = blank(9, 0.35 * len(order) + 1.0, columns=len(names))
     for axis, name in zip(axes, names, strict=True):
         rows = table[table.score == name].set_index("difference").rename(columns={"mean": "value"}).reindex(order)
@@ -121,28 +125,6 @@ def effects(table: pd.DataFrame, *, source: str = "effects.csv") -> Picture:
         axis.tick_params(labelleft=axis is axes[0])
     alt = f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals and range of the seeds."
     return Picture(figure, alt, source=source)
-
-
-def ladder(table: pd.DataFrame) -> Picture:
-    """Draw what each step changes, on the development images that choose and, where it was looked at, on the test part.
-
-    Parameters
-    ----------
-    table
-        The numbers of the table of :func:`skinlesion.paper.ladder.ladder`; at least one difference.
-    """
-    changes = table[table.quantity == "difference"]
-    steps, names = list(dict.fromkeys(changes.step)), list(dict.fromkeys(changes.score))
-    figure, axes = blank(9, 0.35 * len(steps) + 1.0, columns=len(names))
-    for axis, name in zip(axes, names, strict=True):
-        for part, rows in changes[changes.score == name].groupby("part", sort=False):
-            rows = rows.set_index("step").rename(columns={"mean": "value"}).reindex(steps)
-            forest(axis, rows, colours=[INK if part == "development" else PART_COLOURS["test"]] * len(rows))
-        axis.axvline(0, color=MUTED, linestyle=":")
-        axis.set_xlabel(heading(name))
-        axis.tick_params(labelleft=axis is axes[0])
-    parts = " and ".join(dict.fromkeys(changes.part))
-    return Picture(figure, f"Change by {', '.join(steps)}, on {parts}, with 95% intervals.", source="ladder.csv")
 
 
 def costs(table: pd.DataFrame) -> Picture:
