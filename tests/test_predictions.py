@@ -65,3 +65,22 @@ def test_a_part_without_an_image_is_refused():
     table = pd.DataFrame(random_predictions().query("part == 'test'"))
     with pytest.raises(PredictionsError, match="have no validation image"):
         predictions.part(table, "validation")
+
+
+@pytest.mark.parametrize("damage", ["cut", "other images", "no such array", "not an archive"])
+def test_what_was_said_after_the_epochs_is_whole_or_refused_by_name(tmp_path, damage):
+    path = tmp_path / "epochs.npz"
+    said = np.random.default_rng(0).dirichlet(np.ones(7), (3, 50)).astype(np.float16)
+    np.savez_compressed(path, **{"other" if damage == "no such array" else "probabilities": said})
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-700])
+    if damage == "not an archive":
+        path.write_bytes(b"nothing")
+    with pytest.raises(PredictionsError, match=r"epochs\.npz cannot be used \(.+\): delete it"):
+        predictions.after_epochs(path, images=49 if damage == "other images" else 50)
+
+
+def test_what_was_said_after_the_epochs_is_read(tmp_path):
+    said = np.random.default_rng(0).dirichlet(np.ones(7), (3, 50)).astype(np.float16)
+    np.savez_compressed(tmp_path / "epochs.npz", probabilities=said)
+    np.testing.assert_array_equal(predictions.after_epochs(tmp_path / "epochs.npz", images=50), said)

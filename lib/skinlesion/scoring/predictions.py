@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from skinlesion import files
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
 
@@ -57,3 +61,29 @@ def part(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.nda
         raise PredictionsError(f"predictions have no {name} image")
     labels = rows.dx.map(DX.index).to_numpy(dtype=np.int64)
     return labels, rows[COLUMNS].to_numpy(), rows.lesion_group.to_numpy()
+
+
+def after_epochs(path: Path, *, images: int) -> np.ndarray:
+    """Return what a run said after every epoch: float16 of shape (epochs, images, 7).
+
+    Parameters
+    ----------
+    path
+        The run's ``epochs.npz``.
+    images
+        Rows of its table of predictions.
+
+    Raises
+    ------
+    PredictionsError
+        If the file is damaged or of other images.
+    """
+    try:
+        said = np.load(path, allow_pickle=False)["probabilities"]
+        if said.shape[1:] != (images, len(DX)):
+            raise ValueError(f"shape {said.shape}, not (epochs, {images}, {len(DX)})")
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise PredictionsError(
+            f"{files.shown(path)} cannot be used ({error}): delete it to go on without it, or train again"
+        ) from error
+    return said
