@@ -90,8 +90,16 @@ def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
 
 def test_the_sentence_counts_the_rows_that_cross(published):
     said = findings.conclusions({"road": collection.make_road(published, draws=200).numbers})["road"]
-    assert "0.92 is reached by the whole interval, at 96×96, 10 epochs (3 trainings each), of 13 printed" in said
-    assert "accuracies: training images 1.000" in said
+    start, _, rest = said.partition("accuracy 0.92, ")
+    assert start.endswith("by their whole interval. Of 13 at 96×96, 10 epochs (3 trainings each): ")
+    assert rest.startswith("training images 1.000")
+    assert "macro F1 0.88, training images 1.000" in rest
+    assert "; loss (nats) 0.26, " in rest
+
+
+def test_a_reader_s_table_begins_with_what_is_printed(published):
+    made = collection.make_road(published, draws=50)
+    assert list(made.shown)[:6] == ["printed", "made by", "size", "seeds", "accuracy", "in the vault"]
 
 
 def test_runs_with_a_vault_are_in_no_other_table_but_the_list_of_runs(published):

@@ -149,27 +149,29 @@ def _best(numbers: Numbers) -> str:
 
 
 def _road(numbers: Numbers) -> str:
+    rows = _of(numbers, "road", quantity=road.PRINTED)
     said = []
-    rows = numbers["road"].query("score == 'accuracy'")
-    for size, some in rows[rows.quantity == road.PRINTED].groupby("size", sort=False):
-        printed = some.set_index("row")
-        verdicts = printed.apply(road.crosses, axis=1)
-        reached, undecided = (
-            "; ".join(f"{name} {_value(printed.loc[name])}" for name in printed.index[verdicts == verdict]) or "none"
-            for verdict in ("yes", "open")
-        )
+    for size, printed in rows.assign(verdict=rows.apply(road.crosses, axis=1)).groupby("size", sort=False):
         few, many = printed.seeds.min(), printed.seeds.max()
-        said.append(
-            f"at {size} ({f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''} each), of "
-            f"{len(printed)} printed accuracies: {reached}; undecided: {undecided}"
-        )
-    worth = rows[rows.quantity == road.WORTH]
+        runs = f"{f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''}"
+        scores = dict(list(printed.groupby("score")))
+        reached = {
+            **{f"{tables.heading(name)} {road.CLAIMED[name]:g}": _named(scores[name], "yes") for name in road.SCORES},
+            "accuracy undecided": _named(scores["accuracy"], "open"),
+        }
+        which = "; ".join(f"{number}, {names}" for number, names in reached.items() if names) or "none"
+        said.append(f" Of {printed.row.nunique()} at {size} ({runs} each): {which}.")
+    worth = _of(numbers, "road", score="accuracy", quantity=road.WORTH)
     alone = " Of one training, an interval is of the images alone." if (worth.seeds == 1).any() else ""
     return (
-        f"**The road to 92%.** {road.CLAIMED['accuracy']:g} is reached by the whole interval, {'; '.join(said)}. On "
-        f"lesions that no mistake touched, the networks score {worth['mean'].min():.3f} to {worth['mean'].max():.3f}."
-        f"{alone}"
+        f"**The road to 92%.** Mistakes and readings that print the preprint's numbers by their whole interval."
+        f"{''.join(said)} On untouched lesions, the networks' accuracy is {worth['mean'].min():.3f} to "
+        f"{worth['mean'].max():.3f}.{alone}"
     )
+
+
+def _named(rows: pd.DataFrame, verdict: str) -> str:
+    return ", ".join(f"{row.row} {_value(row)}" for _, row in rows[rows.verdict == verdict].iterrows())
 
 
 def _selection(numbers: Numbers) -> str:

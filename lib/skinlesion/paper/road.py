@@ -53,7 +53,7 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     claimed = " and ".join(f"{value:g} ({tables.heading(score)})" for score, value in CLAIMED.items())
     caption = (
         "What mistakes of protocol print, and what the same networks are worth: scores as an author prints them, and "
-        "scores on a vault of lesions that no mistake touches, the same in every row. A row that is `read` is another "
+        "scores on a vault of lesions that no mistake touches, the same in every row. A row that is read is another "
         f"reading of the clean network, without training. A cell is a {paper.mean(measured)}; printed minus vault "
         f"accuracy is the primary endpoint. The preprint prints {claimed}; a row crosses a number where its whole "
         f"interval does. {paper.of(measured)}"

@@ -146,7 +146,7 @@ def headed(rows: list[dict], *first: str) -> pd.DataFrame:
         The columns that say what a row is; the scores come next, whatever else is known of it last.
     """
     table = pd.DataFrame(rows)
-    order = sorted(table, key=lambda name: (name not in first, name not in evaluation.BY_NAME))
+    order = sorted(table, key=lambda name: 0 if name in first else 1 if name in evaluation.BY_NAME else 2)
     return table[order].rename(columns=tables.heading)
 
 
