@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from skinlesion.scoring import evaluation, predictions, subgroups, summary
 
 RUNS = {"paper": 0.6, "paper_lesion": 0.3, "quick": 0.3, "quick_plain": 0.6}
 WITH_ERRORS = "quick"
+DRAWS = 200
 
 
 def metadata_of(table):
@@ -56,10 +58,10 @@ def page(tmp_path_factory):
     files.write_json(
         run / "errors.json", errors | {"saliency_on_lesion": [{"value": 0.5}], "findings": ["**Melanoma.** One."]}
     )
-    chosen = parameters.load("paper", {"output": str(folder)})
+    chosen = parameters.load("paper", {"output": str(folder), "bootstrap_draws": DRAWS})
     notebook = files.ROOT / "notebooks" / f"{pages.PAPER}.ipynb"
     pages.make(notebook, chosen, folder / paper.FOLDER / verification.PAGE)
-    collection.make_road(folder, draws=20).write(folder / paper.FOLDER)
+    collection.make_road(folder, draws=DRAWS).write(folder / paper.FOLDER)
     evidence.write_sums(folder)
     return folder
 
@@ -70,6 +72,8 @@ def published(page, tmp_path, monkeypatch):
     path = tmp_path / "README.md"
     path.write_text("\n".join(line for block in readme.BLOCKS for line in readme.markers(block)))
     readme.write(path, folder)
+    few = SimpleNamespace(load=lambda study: parameters.load(study, {"bootstrap_draws": DRAWS}))
+    monkeypatch.setattr(verification, "parameters", few)
     return folder, path
 
 
@@ -122,7 +126,7 @@ def test_a_number_changed_in_a_table_fails(published, name, at):
 def test_a_number_changed_in_the_page_or_the_readme_fails(published):
     folder, path = published
     page = folder / paper.FOLDER / verification.PAGE
-    shown = collection.make(folder, draws=10_000)["claims"].shown["by image"][0]
+    shown = collection.make(folder, draws=DRAWS)["claims"].shown["by image"][0]
     for changed in (page, path):
         assert changed.read_text().count(shown) >= 1
         changed.write_text(changed.read_text().replace(shown, "0.920 (0.900–0.940)"))
