@@ -215,6 +215,16 @@ def test_on_a_phone_panels_stand_below_each_other_with_their_names_and_the_figur
     assert figure.axes[1].get_position().x0 > figure.axes[0].get_position().x0
 
 
+def test_on_a_phone_folded_names_do_not_touch():
+    names = ["a name as long as three whole lines of a phone's figure " + "abcde"[place % 5] for place in range(20)]
+    figure, axes = base.blank(8, 1.1 + 0.25 * len(names))
+    axes[0].set(ylim=(19.5, -0.5), yticks=range(len(names)), yticklabels=names)
+    narrow = base.stacked(figure)
+    narrow.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in narrow.axes[0].get_yticklabels()]
+    assert all(upper.y0 > lower.y1 for upper, lower in pairwise(boxes))
+
+
 MACHADO = {
     "all cones": np.eye(3),
     "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],

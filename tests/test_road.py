@@ -7,6 +7,7 @@ from skinlesion import files, parameters
 from skinlesion.data import mistakes
 from skinlesion.data.dataset import DX
 from skinlesion.paper import collection, findings, road
+from skinlesion.reporting.figures import base
 from skinlesion.reporting.figures import road as figures
 from skinlesion.runs import Files
 from skinlesion.scoring import predictions, readings
@@ -120,6 +121,9 @@ def test_the_figure_joins_what_is_printed_to_what_it_is_worth(published):
     longer = longer[longer.row != "by image"]
     picture = figures.road(pd.concat([numbers, longer]), "accuracy", claimed=0.92)
     assert len(picture.figure.axes) == 2
+    assert [axis.yaxis.get_tick_params()["labelleft"] for axis in picture.figure.axes] == [True, False]
+    for axis in base.stacked(picture.figure).axes:
+        assert "all parts drawn image by\nimage" in {name.get_text() for name in axis.get_yticklabels()}
     said = numbers[(numbers.row == "clean") & (numbers.score == "accuracy")].set_index("quantity")["mean"]
     short, long = picture.alt.split("At 96×96, 47 epochs")
     assert f"no mistake {said['printed']:.2f}, {said['vault']:.2f}" in long

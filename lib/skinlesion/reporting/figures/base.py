@@ -120,10 +120,13 @@ def stacked(figure: Figure) -> Figure:
     rows = -(-len(axes) // columns)
     each = height / spec.nrows
     for axis in axes:
+        if columns < spec.ncols:
+            axis.tick_params(labelleft=True)
         names = [label.get_text() for label in axis.get_yticklabels()]
         if max(map(len, names), default=0) > LONG:
-            axis.set_yticks(axis.get_yticks(), [textwrap.fill(name, LONG) for name in names])
-            each = height / spec.nrows * 1.5
+            folded = [textwrap.fill(name, LONG) for name in names]
+            axis.set_yticks(axis.get_yticks(), folded)
+            each = height / spec.nrows * (2 + max(name.count("\n") for name in folded)) / 2
         axis.set_xlabel(textwrap.fill(axis.get_xlabel(), 2 * LONG))
     if any(axis.get_aspect() == 1 for axis in axes):
         each = min(each, 1.1 * NARROW / columns)
@@ -133,7 +136,6 @@ def stacked(figure: Figure) -> Figure:
     grid = copy.add_gridspec(rows, columns)
     for number, axis in enumerate(axes):
         axis.set_subplotspec(grid[number // columns, number % columns])
-        axis.tick_params(labelleft=True)
     return copy
 
 

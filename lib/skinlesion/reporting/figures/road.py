@@ -45,12 +45,12 @@ def road(table: pd.DataFrame, score: str, *, claimed: float) -> Picture:
                 axis.plot(cell["mean"], place, mark, color=colour, markersize=4.5, zorder=3)
             axis.plot(list(ends.values()), [place, place], color=INK, linewidth=0.8)
             said[size].append(f"{row} {ends['printed']:.2f}, {ends['vault']:.2f}")
-        axis.set(ylim=(len(rows) - 0.5, -1.6), yticks=range(len(rows)), yticklabels=[], xlabel=heading(score))
+        axis.set(ylim=(len(rows) - 0.5, -1.6), yticks=range(len(rows)), yticklabels=rows, xlabel=heading(score))
+        axis.tick_params(labelleft=axis is axes[0])
         axis.set_xlim(ends_of_axis)
         axis.set_title(size, fontsize=9)
         axis.grid(axis="x", color="#e5e7eb", linewidth=0.7)
         axis.set_axisbelow(True)
-    axes[0].set_yticklabels(rows)
     first = cells.loc[sizes[0]]
     row = next(row for row in reversed(rows) if row in first.index)
     for quantity, colour, words in (("vault", MUTED, "worth (vault)"), ("printed", INK, "printed")):
