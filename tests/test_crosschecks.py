@@ -76,6 +76,7 @@ CHANGES = {
     "a learning rate": ("manifest.json", deep(0.01, "parameters", "learning_rate"), "learning_rate 0.01, the study"),
     "a seed": ("manifest.json", deep(3, "parameters", "seed"), "says seed 3, the study 0"),
     "an augmentation": ("manifest.json", deep(False, "parameters", "flip"), "says flip False"),
+    "its starting weights": ("manifest.json", deep("none", "parameters", "weights"), "says weights none, the study"),
     "the epoch": ("manifest.json", deep(2, "selected_epoch"), "says that epoch 2 was selected"),
     "the time": ("manifest.json", deep(9, "training_seconds"), "says 9 training_seconds"),
     "the network's hash": ("manifest.json", deep("0" * 64, "network"), "is not the network of manifest.json"),
@@ -100,6 +101,15 @@ CHANGES = {
 
 def test_a_run_whose_files_agree_has_no_fault(run):
     assert crosschecks.faults(runs.Files(run)) == []
+
+
+def test_a_file_of_imagenet_weights_is_the_studys_own_only_where_it_does_not_start_from_random_ones(run):
+    edit(run, "manifest.json", deep("mine.pth", "parameters", "weights"))
+    assert crosschecks.faults(runs.Files(run)) == []
+    scratch = publish(run.parents[2], "quick_scratch", 0)
+    assert crosschecks.faults(runs.Files(scratch)) == []
+    edit(scratch, "manifest.json", deep("mine.pth", "parameters", "weights"))
+    assert crosschecks.faults(runs.Files(scratch)) == ["manifest.json says weights mine.pth, the study none"]
 
 
 @pytest.mark.parametrize("what", CHANGES)

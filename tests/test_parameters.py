@@ -54,6 +54,14 @@ def test_a_wrong_value_is_refused_by_name(override, message):
         parameters.load("demo", override)
 
 
+@pytest.mark.parametrize(
+    ("study", "given", "starts"),
+    [("quick", "a.pth", "a.pth"), ("quick", "none", "none"), ("quick_scratch", "a.pth", "none"), ("demo", "a", "a")],
+)
+def test_an_arm_from_random_weights_keeps_them_wherever_imagenet_weights_lie(study, given, starts):
+    assert parameters.load(study, {"weights": given}).weights == starts
+
+
 def test_a_study_that_does_not_exist_is_refused_with_the_ones_that_do():
     with pytest.raises(
         ParametersError, match=r"there is no study 'dmeo'.*Studies are: demo, ladder, paper, quick, paper_lesion"

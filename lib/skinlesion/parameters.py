@@ -18,6 +18,9 @@ NAME = r"^[a-z][a-z0-9_]*$"
 """What a study may be called."""
 
 
+RANDOM = "none"
+"""The starting weights of a network that has seen nothing."""
+
 ABLATED = "_ablate_"
 """Stands between a study and the component of it that is exchanged."""
 
@@ -59,7 +62,7 @@ class Model(_Group):
     """Which network, and what it starts from."""
 
     backbone: str = "mobilenet_v2"
-    weights: str = Field(default="IMAGENET1K_V1", examples=["none"])
+    weights: str = Field(default="IMAGENET1K_V1", examples=[RANDOM])
 
 
 class Recipe(_Group):
@@ -260,7 +263,8 @@ def load(study: str | Path, overrides: Mapping[str, Any] | None = None) -> Param
     study
         A study's name (``demo``, or an arm's: ``quick_plain``), or the path of a YAML file.
     overrides
-        Values that win over the study's.
+        Values that win over the study's; but `weights` says where ImageNet weights lie, and an arm that starts from
+        random ones still does, or it would be compared under a wrong name.
 
     Raises
     ------
@@ -277,7 +281,10 @@ def load(study: str | Path, overrides: Mapping[str, Any] | None = None) -> Param
         if study not in found:
             raise ParametersError(f"there is no study {study!r} in {studies.FOLDER}. Studies are: {', '.join(found)}")
         chosen = found[str(study)]
-    return validate({**chosen.values, **(overrides or {})}, source=f"study {chosen.name}")
+    given = {**chosen.values, **(overrides or {})}
+    if chosen.values.get("compare_with") and chosen.values.get("weights") == RANDOM:
+        given["weights"] = RANDOM
+    return validate(given, source=f"study {chosen.name}")
 
 
 def ablation(base: str, *, pairs: Iterable[str] = ()) -> dict[str, studies.Study]:

@@ -17,6 +17,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from skinlesion.errors import StudyError
 from skinlesion.files import not_a_file, resolve, sha256
+from skinlesion.parameters import RANDOM
 
 _OPTIONS = {"inception_v3": {"init_weights": True}, "googlenet": {"init_weights": True}}
 """What torchvision wants to be told when it builds a network without weights."""
@@ -62,7 +63,7 @@ def build(backbone: str, *, weights: str, classes: int, seed: int, side: int | N
         raise WeightsError(f"torchvision has no classifier called {backbone!r} (parameter `backbone`)")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if weights == "none":
+        if weights == RANDOM:
             model = torchvision.models.get_model(
                 backbone, weights=None, num_classes=classes, **_OPTIONS.get(backbone, {})
             )
@@ -73,7 +74,7 @@ def build(backbone: str, *, weights: str, classes: int, seed: int, side: int | N
             _load_file(model, resolve(weights), backbone)
         else:
             model = _download(backbone, weights)
-        if weights != "none":
+        if weights != RANDOM:
             _replace_heads(model, classes)
     if side is not None and side < SECOND_HEAD and backbone == "inception_v3":
         model.aux_logits, model.AuxLogits = False, None
@@ -91,7 +92,7 @@ def describe_weights(backbone: str, weights: str) -> str:
     WeightsError
         If there is no such file, or a file with the name of torchvision's own has not its hash.
     """
-    if weights == "none":
+    if weights == RANDOM:
         return "random weights (trained from scratch)"
     if not _is_path(weights):
         if os.path.lexists(path := _cached(_entry(backbone, weights))):
@@ -116,7 +117,7 @@ def foresee_weights(backbone: str, weights: str) -> str:
         As :func:`describe_weights`: before a notebook that needs none of them has made anyone wait.
     """
     said = describe_weights(backbone, weights)
-    if weights == "none" or _is_path(weights) or os.path.lexists(_cached(_entry(backbone, weights))):
+    if weights == RANDOM or _is_path(weights) or os.path.lexists(_cached(_entry(backbone, weights))):
         return said
     return f"{said}, which are not here yet: training downloads them"
 

@@ -22,7 +22,7 @@ NETWORK, CARD = "model.safetensors", "MODEL_CARD.md"
 
 DECISIVE = ["study", "seed", "backbone", "compare_with"]
 DECISIVE += [name for group in (Frame, Split, Recipe, Perturbation, Augmentation) for name in group.model_fields]
-"""Parameters that a run has from its study; data, weights and arithmetic may be given with the command."""
+"""Parameters that a run has from its study; data, arithmetic and the file of weights may be given with the command."""
 
 CLOSE = 1e-5
 """Largest difference between what training and the predictions say of one network: what nine digits, and sums in
@@ -113,6 +113,8 @@ def _parameters(run: Files) -> Iterator[str]:
     else:
         chosen = parameters.load(study, {"seed": seed}).model_dump()
         expected = {name: chosen[name] for name in DECISIVE}
+        if parameters.RANDOM in (chosen["weights"], stated["weights"]):
+            expected["weights"] = chosen["weights"]
     usual = {name: field.default for name, field in Parameters.model_fields.items()}  # of what was no parameter then
     for name, value in expected.items():
         found = stated.get(name, usual[name])

@@ -12,7 +12,7 @@ from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from skinlesion import files
+from skinlesion import files, parameters
 from skinlesion.data import dataset, images
 from skinlesion.data.dataset import DX
 from skinlesion.learning import batches, engine, models
@@ -47,7 +47,7 @@ def of_starting_weights(run: Run) -> np.ndarray:
     chosen = run.parameters
     data = dataset.open_dataset(chosen)
     # A head of its own would make a file a seed; random weights are another network for each.
-    seed = chosen.seed if chosen.weights == "none" else 0
+    seed = chosen.seed if chosen.weights == parameters.RANDOM else 0
     model = models.build(chosen.backbone, weights=chosen.weights, classes=len(DX), seed=seed)
     parts = [state.numpy().tobytes() for state in model.state_dict().values()]
     network = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
