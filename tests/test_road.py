@@ -90,12 +90,18 @@ def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
 
 
 def test_the_sentence_counts_the_rows_that_cross(published):
-    said = findings.conclusions({"road": collection.make_road(published, draws=200).numbers})["road"]
-    start, _, rest = said.partition("accuracy 0.92, ")
-    assert start.endswith("by their whole interval. Of 13 at 96×96, 10 epochs (3 trainings each): ")
+    numbers = collection.make_road(published, draws=200).numbers
+    start, _, rest = findings.conclusions({"road": numbers})["road"].partition("accuracy 0.92, ")
+    assert start.endswith(f"{findings.printed(numbers)} Of 13 at 96×96, 10 epochs (3 trainings each): ")
+    assert "training images (accuracy, macro F1, loss)" in start
     assert rest.startswith("training images 1.000")
     assert "macro F1 0.88, training images 1.000" in rest
     assert "; loss (nats) 0.26, " in rest
+
+
+def test_the_sentence_says_when_no_row_crosses(published):
+    numbers = collection.make_road(published, draws=50).numbers
+    assert findings.printed(numbers[numbers.row == "clean"]).startswith("No mistake and no reading prints")
 
 
 def test_a_reader_s_table_begins_with_what_is_printed(published):

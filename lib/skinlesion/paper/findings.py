@@ -148,26 +148,39 @@ def _best(numbers: Numbers) -> str:
     return f"**The best honest network.** {'. '.join(each[:1].upper() + each[1:] for each in said)}."
 
 
+def printed(rows: pd.DataFrame) -> str:
+    """Name the rows of the table `road` that print the preprint's numbers by their whole interval, in one sentence."""
+    rows = _crossing(rows).query("verdict == 'yes'")
+    by = {row: ", ".join(map(tables.words, of.unique())) for row, of in rows.groupby("row", sort=False).score}
+    named = " and ".join(f"{row} ({scores.replace('f1', 'F1')})" for row, scores in by.items())
+    if not named:
+        return "No mistake and no reading prints one of the preprint's numbers by its whole interval."
+    return f"By their whole interval, the preprint's numbers are printed by {named}."
+
+
 def _road(numbers: Numbers) -> str:
-    rows = _of(numbers, "road", quantity=road.PRINTED)
     said = []
-    for size, printed in rows.assign(verdict=rows.apply(road.crosses, axis=1)).groupby("size", sort=False):
-        few, many = printed.seeds.min(), printed.seeds.max()
+    for size, rows in _crossing(numbers["road"]).groupby("size", sort=False):
+        few, many = rows.seeds.min(), rows.seeds.max()
         runs = f"{f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''}"
-        scores = dict(list(printed.groupby("score")))
+        scores = dict(list(rows.groupby("score")))
         reached = {
             **{f"{tables.heading(name)} {road.CLAIMED[name]:g}": _named(scores[name], "yes") for name in road.SCORES},
             "accuracy undecided": _named(scores["accuracy"], "open"),
         }
         which = "; ".join(f"{number}, {names}" for number, names in reached.items() if names) or "none"
-        said.append(f" Of {printed.row.nunique()} at {size} ({runs} each): {which}.")
+        said.append(f" Of {rows.row.nunique()} at {size} ({runs} each): {which}.")
     worth = _of(numbers, "road", score="accuracy", quantity=road.WORTH)
     alone = " Of one training, an interval is of the images alone." if (worth.seeds == 1).any() else ""
     return (
-        f"**The road to 92%.** Mistakes and readings that print the preprint's numbers by their whole interval."
-        f"{''.join(said)} On untouched lesions, the networks' accuracy is {worth['mean'].min():.3f} to "
-        f"{worth['mean'].max():.3f}.{alone}"
+        f"**The road to 92%.** {printed(numbers['road'])}{''.join(said)} On untouched lesions, the networks' accuracy "
+        f"is {worth['mean'].min():.3f} to {worth['mean'].max():.3f}.{alone}"
     )
+
+
+def _crossing(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = rows[rows.quantity == road.PRINTED]
+    return rows.assign(verdict=rows.apply(road.crosses, axis=1))
 
 
 def _named(rows: pd.DataFrame, verdict: str) -> str:
