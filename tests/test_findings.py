@@ -24,8 +24,15 @@ def test_the_answer_follows_the_verdict(verdict, first):
     said = findings.answer(claims(verdict))
     assert said.startswith(first)
     assert "**0.800 (0.780–0.830)**, where 0.92 is claimed" in said
-    assert "Means of 3 trainings" in said
-    assert "the test images alone" in findings.answer(claims(verdict, seeds=1))
+    assert said.endswith(" 95% intervals: of 3 trainings.")
+    assert findings.answer(claims(verdict, seeds=1)).endswith("intervals: of one training, the test images alone.")
+
+
+def test_the_answer_says_what_the_intervals_of_each_split_are_of():
+    numbers = claims("not reached")
+    numbers["claims"].loc[numbers["claims"].split == "by lesion", "seeds"] = 1
+    said = findings.answer(numbers)
+    assert said.endswith("intervals: by image, of 3 trainings; by lesion, of one training, the test images alone.")
 
 
 def test_what_was_not_measured_is_not_spoken_of():

@@ -93,7 +93,7 @@ def test_the_sentence_counts_the_rows_that_cross(published):
     numbers = collection.make_road(published, draws=200).numbers
     start, _, rest = findings.conclusions({"road": numbers})["road"].partition("accuracy 0.92, ")
     assert start.endswith(f"{findings.printed(numbers)} Of 13 at 96×96, 10 epochs (3 trainings each): ")
-    assert "training images (accuracy, macro F1, loss)" in start
+    assert "the training images (accuracy, macro F1, loss)" in start
     assert rest.startswith("training images 1.000")
     assert "macro F1 0.88, training images 1.000" in rest
     assert "; loss (nats) 0.26, " in rest
@@ -101,7 +101,7 @@ def test_the_sentence_counts_the_rows_that_cross(published):
 
 def test_the_sentence_says_when_no_row_crosses(published):
     numbers = collection.make_road(published, draws=50).numbers
-    assert findings.printed(numbers[numbers.row == "clean"]).startswith("No mistake and no reading prints")
+    assert findings.printed(numbers[numbers.row == "clean"]).endswith(": nothing that was tried.")
 
 
 def test_a_reader_s_table_begins_with_what_is_printed(published):

@@ -63,7 +63,7 @@ def answer(numbers: Numbers) -> str:
     if image.verdict != "not measured":
         said += f"; split by image, with other images of many test lesions in training, it is {_value(image)}"
     f1 = numbers["claims"].query("claim == 'macro F1' and split == 'by lesion'").iloc[0]
-    return f"{said}. Macro F1 is {_value(f1)}, where {f1.preprint:.2f} is claimed. {_trainings(lesion.seeds)}"
+    return f"{said}. Macro F1 is {_value(f1)}, where {f1.preprint:.2f} is claimed. {_trainings(rows)}"
 
 
 def findings(numbers: Numbers) -> list[str]:
@@ -151,11 +151,9 @@ def _best(numbers: Numbers) -> str:
 def printed(rows: pd.DataFrame) -> str:
     """Name the rows of the table `road` that print the preprint's numbers by their whole interval, in one sentence."""
     rows = _crossing(rows).query("verdict == 'yes'")
-    by = {row: ", ".join(map(tables.words, of.unique())) for row, of in rows.groupby("row", sort=False).score}
-    named = " and ".join(f"{row} ({scores.replace('f1', 'F1')})" for row, scores in by.items())
-    if not named:
-        return "No mistake and no reading prints one of the preprint's numbers by its whole interval."
-    return f"By their whole interval, the preprint's numbers are printed by {named}."
+    by = {says: ", ".join(map(tables.words, of.unique())) for says, of in rows.groupby("says", sort=False).score}
+    named = "; ".join(f"{says} ({scores.replace('f1', 'F1')})" for says, scores in by.items())
+    return f"What prints the preprint's numbers, by its whole interval: {named or 'nothing that was tried'}."
 
 
 def _road(numbers: Numbers) -> str:
@@ -337,10 +335,11 @@ def _zero(row: pd.Series) -> str:
     return "zero is not excluded" if row.low <= 0 <= row.high else "zero is excluded"
 
 
-def _trainings(number: int) -> str:
-    if number == 1:
-        return "One training: the interval is of the test images alone."
-    return f"Means of {number} trainings, 95% intervals."
+def _trainings(rows: pd.DataFrame) -> str:
+    """Say what the intervals of each split are of: several trainings, or the test images of one alone."""
+    of = rows.seeds[rows.seeds > 0].map(lambda n: f"{n} trainings" if n > 1 else "one training, the test images alone")
+    said = [f"{split}, of {words}" for split, words in of.items()] if of.nunique() > 1 else [f"of {of.iloc[0]}"]
+    return f"95% intervals: {'; '.join(said)}."
 
 
 def _pairs(number: int) -> str:
