@@ -165,3 +165,7 @@ def test_one_damaged_run_stops_neither_index_nor_plan_nor_tables(tmp_path, name,
     assert evidence.find(tmp_path, "quick").seeds == [1]
     said = capsys.readouterr().err.splitlines()
     assert [line[: line.index(" cannot")] for line in said] == [f"left out: {name}"]
+
+
+def test_a_list_names_each_once_however_it_was_joined():
+    assert runs.listed(["one", "two and one", "two", "three"]) == "one and two and three"

@@ -247,8 +247,8 @@ def _way_out(name: str) -> str:
 
 
 def listed(words: Iterable[str]) -> str:
-    """Return each word once, joined by "and"."""
-    return " and ".join(dict.fromkeys(words))
+    """Return each word once, joined by "and"; what was joined so before is taken apart again."""
+    return " and ".join(dict.fromkeys(part for word in words for part in word.split(" and ")))
 
 
 def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
