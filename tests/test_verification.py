@@ -82,7 +82,9 @@ def failed(published):
     return {check.what: check.faults for check in verification.verify(folder, readme=path) if check.faults}
 
 
-def test_what_was_published_passes(published):
+@pytest.mark.parametrize("few", [0, verification.FEW], ids=["in processes", "in threads"])
+def test_what_was_published_passes(published, monkeypatch, few):
+    monkeypatch.setattr(verification, "FEW", few)
     folder, path = published
     checks = list(verification.verify(folder, readme=path))
     assert [check for check in checks if check.faults] == []

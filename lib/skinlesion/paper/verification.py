@@ -9,10 +9,10 @@ is held by the hash of its file.
 from __future__ import annotations
 
 import html
-import os
+import multiprocessing
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bs4 import BeautifulSoup
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
 
-from skinlesion import files, parameters, runs
+from skinlesion import files, parameters, processors, runs
 from skinlesion.errors import StudyError
 from skinlesion.paper import card, claims, collection, crosschecks, evidence
 from skinlesion.paper import readme as readme_blocks
@@ -35,8 +37,8 @@ from skinlesion.scoring import evaluation, isic, summary
 CLOSE = 1e-9
 """Largest difference at which two numbers are the same: what the order of a sum may do."""
 
-THREADS = min(8, os.cpu_count() or 1)
-"""Runs computed at once: most of the time is spent in NumPy, which lets other threads go on."""
+FEW = 10
+"""Runs for which no processes are started: that takes seconds, and they less."""
 
 PAGE, ROAD_PAGE = "06_paper_tables.html", "07_road.html"
 
@@ -83,15 +85,29 @@ def verify(folder: Path, *, readme: Path, metadata: pd.DataFrame | None = None) 
     yield _hashes(folder)
     found = runs.find(folder)
     published = [run for run in found.values() if run.finished]
-    yield _guarded("runs", lambda: _runs(folder, published))
     draws = parameters.load(claims.BY_IMAGE).bootstrap_draws
-    with ThreadPoolExecutor(THREADS) as pool:
+    with _side_by_side(len(published)) as pool:
+        across = pool.submit(_guarded, "runs", partial(_runs, folder, published))
         made = pool.submit(collection.make, folder, draws=draws)
         road = pool.submit(collection.make_road, folder, draws=draws)
-        yield from chain.from_iterable(pool.map(partial(_run, metadata=metadata), published))
+        each = pool.map(partial(_run, metadata=metadata), published)
+        yield across.result()
+        yield from chain.from_iterable(tqdm(each, total=len(published), unit="run", leave=False, disable=None))
         yield from _tables(folder, made, road)
     yield _guarded("benchmarks", lambda: _benchmarks(folder))
     yield _readme(readme, folder)
+
+
+def _side_by_side(number: int) -> Executor:
+    """Return what looks at so many runs, several at once: in processes, for threads of Python wait for each other."""
+    cores = min(8, processors.usable())
+    if number < FEW:
+        return ThreadPoolExecutor(cores)
+    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_on_one_core)
+
+
+def _on_one_core() -> None:
+    threadpool_limits(1)
 
 
 def _runs(folder: Path, published: list[Files]) -> tuple[list[str], str]:
