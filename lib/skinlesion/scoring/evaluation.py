@@ -22,6 +22,9 @@ from skinlesion.scoring import calibration
 BLOCK = 500
 """Draws that are scored at a time."""
 
+COUNTED = np.float32
+"""What images are counted in where nothing else is summed: exact up to 16 million, and half as much to move."""
+
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return the confusion matrix: int64 of shape (7, 7), rows the true class, columns the predicted."""
@@ -68,7 +71,7 @@ def _of_each_class(
 ) -> np.ndarray:
     drawn = bootstrap or Bootstrap.once(len(labels))
     classes = [of(labels == k, probabilities[:, k], drawn) for k in range(len(DX))]
-    found = np.concatenate([np.stack([each(counts) for each in classes], axis=1) for counts in drawn.blocks()])
+    found = np.concatenate([np.stack([each(counts) for each in classes], axis=1) for counts in drawn.blocks(COUNTED)])
     return found[0] if bootstrap is None else found
 
 
@@ -82,13 +85,13 @@ def _area(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> Callabl
     fewer = int(len(sides[1]) < len(sides[0]))
     few, steps = truth == (fewer == 0), sides[fewer]
     starts = [np.searchsorted(steps, score[~few], side=side) for side in ("left", "right")]
-    halves = bootstrap.rows(np.concatenate(starts), np.flatnonzero(np.tile(~few, 2)) % len(few), len(steps))
+    halves = bootstrap.rows(np.concatenate(starts), np.flatnonzero(np.tile(~few, 2)) % len(few), len(steps) + 1)
     own = bootstrap.rows(np.searchsorted(steps, score[few]), np.flatnonzero(few), len(steps))
-    every = bootstrap.rows((~truth).astype(int), np.arange(len(truth)), 2)
 
     def area(counts: np.ndarray) -> np.ndarray:
-        wins = np.einsum("td,td->d", own @ counts, _sums_from_above(halves @ counts)) / 2
-        pairs = np.prod(every @ counts, axis=0)
+        hit, below = own @ counts, _sums_from_above(halves @ counts)  # of the last row, all of the other side
+        wins = np.einsum("td,td->d", hit, below[:-1], dtype=float) / 2
+        pairs = hit.sum(0, dtype=float) * below[-1] / 2
         return share(pairs - wins if fewer else wins, pairs)
 
     return area
@@ -103,8 +106,9 @@ def _precision(truth: np.ndarray, score: np.ndarray, bootstrap: Bootstrap) -> Ca
 
     def precision(counts: np.ndarray) -> np.ndarray:
         hit = true @ counts
-        total, every = hit.sum(0), _sums_from_above(called @ counts)
-        return share(np.einsum("td,td->d", hit, _sums_from_above(hit.copy()) / np.maximum(every, 1)), total)
+        total, every = hit.sum(0, dtype=float), _sums_from_above(called @ counts)
+        above = np.divide(_sums_from_above(hit.copy()), np.maximum(every, 1), dtype=float)
+        return share(np.einsum("td,td->d", hit, above), total)
 
     return precision
 
@@ -155,16 +159,16 @@ class Bootstrap:
         groups, lesion = np.unique(self.lesion[at], return_inverse=True)
         return Bootstrap(self.counts.T[groups].T, lesion)
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Yield the counts a few draws at a time, as float64 of shape (groups, some draws): they fit a cache."""
+    def blocks(self, kind: type = float) -> Iterator[np.ndarray]:
+        """Yield the counts a few draws at a time, of shape (groups, some draws): they fit a cache."""
         for start in range(0, len(self.counts), BLOCK):
-            yield self.counts[start : start + BLOCK].T.astype(float, order="C")
+            yield self.counts[start : start + BLOCK].T.astype(kind, order="C")
 
     def rows(self, places: np.ndarray, images: np.ndarray, number: int) -> sparse.csr_array:
         """Return how many of some images of each group have each place, (number, groups); other places are left out."""
         kept = places < number
         at = places[kept], self.lesion[images[kept]]
-        return sparse.csr_array((np.ones(len(at[0])), at), shape=(number, self.counts.shape[1]))
+        return sparse.csr_array((np.ones(len(at[0]), COUNTED), at), shape=(number, self.counts.shape[1]))
 
     def weights(self) -> np.ndarray:
         """Return how often each image counts in each draw: float64 of shape (draws, N)."""
