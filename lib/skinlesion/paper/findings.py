@@ -162,9 +162,10 @@ def _road(numbers: Numbers) -> str:
         few, many = rows.seeds.min(), rows.seeds.max()
         runs = f"{f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''}"
         scores = dict(list(rows.groupby("score")))
+        undecided = (scores["accuracy"].verdict == "open").sum()
         reached = {
-            **{f"{tables.heading(name)} {road.CLAIMED[name]:g}": _named(scores[name], "yes") for name in road.SCORES},
-            "accuracy undecided": _named(scores["accuracy"], "open"),
+            **{f"{tables.heading(name)} {road.CLAIMED[name]:g}": _named(scores[name]) for name in road.SCORES},
+            "accuracy undecided": undecided and f"{undecided} of them",
         }
         which = "; ".join(f"{number}, {names}" for number, names in reached.items() if names) or "none"
         said.append(f" Of {rows.row.nunique()} at {size} ({runs} each): {which}.")
@@ -181,8 +182,8 @@ def _crossing(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(verdict=rows.apply(road.crosses, axis=1))
 
 
-def _named(rows: pd.DataFrame, verdict: str) -> str:
-    return ", ".join(f"{row.row} {_value(row)}" for _, row in rows[rows.verdict == verdict].iterrows())
+def _named(rows: pd.DataFrame) -> str:
+    return ", ".join(f"{row.row} {_value(row)}" for _, row in rows[rows.verdict == "yes"].iterrows())
 
 
 def _selection(numbers: Numbers) -> str:
