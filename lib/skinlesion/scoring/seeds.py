@@ -88,7 +88,7 @@ class Scores:
     draws
         What was drawn.
     shares
-        Whether all but the loss lie between 0 and 1, and their intervals with them: differences do not.
+        Whether all lie between 0 and 1, a loss from 0 up, and their intervals with them: differences do not.
     """
 
     measured: dict[str, np.ndarray]
@@ -108,8 +108,8 @@ class Scores:
         rows = {name: _row(values, self.drawn[name]) for name, values in self.measured.items()}
         table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS)
         if self.shares:
-            ends = table.index != "loss", ["low", "high"]
-            table.loc[ends] = table.loc[ends].clip(0, 1)
+            ends = ["low", "high"]
+            table[ends] = table[ends].clip(0, np.where(table.index == "loss", np.inf, 1), axis=0)
         return table
 
     def minus(self, other: Scores) -> Scores:
