@@ -134,7 +134,7 @@ def _checklist(numbers: Numbers) -> str:
 def _ladder(numbers: Numbers) -> str:
     kept = ladder.kept(numbers["ladder"])
     tried = numbers["ladder"].query("quantity == 'difference'").step.nunique()
-    return f"Of {tried} steps {len(kept)} are kept{': ' + ', '.join(kept) if kept else ''}."
+    return f"Steps kept, of {tried} tried: {', '.join(kept) or 'none'}."
 
 
 def _best(numbers: Numbers) -> str:

@@ -64,7 +64,7 @@ def ladder(found: Mapping[str, Evidence], planned: Mapping[str, studies.Study], 
         "the others, on the development images (validation and calibration together) of one split by lesion, mean "
         "over seeds with 95% interval. A step is kept if the mean of accuracy and macro F1 rises. "
         + ("" if len(open_parts) > 1 else f"The test part is looked at once {FINAL} is trained. ")
-        + paper.of({name: found[name] for name in names}, part="validation")
+        + paper.of({name: found[name] for name in names}, parts=PARTS["development"])
     )
     return PaperTable("ladder", pd.DataFrame(rows), paper.headed(shown, "step", "over", "kept").fillna("–"), caption)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,13 @@ class PaperTable:
             files.write_text(folder / name, text)
 
 
-def of(found: Mapping[str, Evidence], *, part: str = "test", between: str = "") -> str:
+def of(found: Mapping[str, Evidence], *, parts: Sequence[str] = ("test",), between: str = "") -> str:
     """Say what runs numbers are of: seeds, images, lesions, data, starting weights, hardware.
 
     Parameters
     ----------
+    parts
+        Of the split, those whose images are scored.
     between
         How trainings differ in the nearest study that has several, from :func:`between`: said beside an interval of
         one training.
@@ -79,9 +81,10 @@ def of(found: Mapping[str, Evidence], *, part: str = "test", between: str = "") 
     there = {study: runs_of for study, runs_of in found.items() if runs_of.seeds}
     if not there:
         return "No run is here yet."
+    part = " and ".join(parts)
     said = []
     for study, runs_of in there.items():
-        tested = [table[table.part == part] for table in runs_of.predictions.values()]
+        tested = [table[table.part.isin(parts)] for table in runs_of.predictions.values()]
         images, lesions = np.mean([(len(table), table.lesion_group.nunique()) for table in tested], axis=0)
         number = len(runs_of.seeds)
         numbers = ", ".join(map(str, runs_of.seeds))
