@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from conftest import publish
 
@@ -42,6 +44,14 @@ def test_a_step_is_judged_over_the_study_it_changes_on_the_development_images_al
     assert shown.kept["ladder_schedule"].startswith("yes, +")
     assert shown.kept["ladder_average"].startswith("no, -")
     assert shown.kept["ladder_mixup"] == "not measured"
+
+
+def test_the_caption_names_the_starting_weights_once_and_who_was_taught_by_whom(climbed):
+    manifest = publish(climbed, "ladder_distilled", 0) / "manifest.json"
+    told = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(told | {"weights": told["weights"] + "; taught by ladder_strong_views (a…, b…)"}))
+    stated = "; starting weights: no weights; ladder_distilled is taught by ladder_strong_views (a…, b…); trained on "
+    assert stated in made(climbed).caption
 
 
 def test_the_test_part_is_shown_once_the_final_study_is_there(climbed, monkeypatch):

@@ -98,11 +98,12 @@ def of(found: Mapping[str, Evidence], *, parts: Sequence[str] = ("test",), betwe
         if single
         else ""
     )
-    facts = [listed(runs_of.said(*keys) for runs_of in there.values()) for keys in (("data", "title"), ("weights",))]
+    data = listed(runs_of.said("data", "title") for runs_of in there.values())
+    weights = {study: runs_of.said("weights").partition("; taught by ") for study, runs_of in there.items()}
+    taught = "".join(f"; {study} is taught by {teachers}" for study, (*_, teachers) in weights.items() if teachers)
+    starts = listed(start for start, *_ in weights.values())
     machines = listed(runs_of.hardware for runs_of in there.values())
-    return (
-        f"{'; '.join(said)}.{alone if single else ''} {facts[0]}; starting weights: {facts[1]}; trained on {machines}."
-    )
+    return f"{'; '.join(said)}.{alone} {data}; starting weights: {starts}{taught}; trained on {machines}."
 
 
 def between(found: Mapping[str, Evidence], measured: Mapping[tuple[str, str], pd.DataFrame]) -> str:
