@@ -42,7 +42,7 @@ def test_a_step_is_judged_over_the_study_it_changes_on_the_development_images_al
     assert ladder.kept(table.numbers) == ["ladder_schedule"]
     shown = table.shown.set_index("step")
     assert shown.kept["ladder_schedule"].startswith("yes, +")
-    assert shown.kept["ladder_average"].startswith("no, -")
+    assert shown.kept["ladder_average"].startswith("no, −")
     assert shown.kept["ladder_mixup"] == "not measured"
 
 

@@ -11,6 +11,7 @@ from skinlesion import studies
 from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
+from skinlesion.reporting.tables import number
 from skinlesion.scoring import seeds
 from skinlesion.scoring.seeds import Draws
 
@@ -85,7 +86,7 @@ def kept(numbers: pd.DataFrame) -> list[str]:
 
 def _kept(change: pd.DataFrame) -> str:
     gain = change.loc[list(CRITERION), "mean"].mean()
-    return f"{'yes' if gain > 0 else 'no'}, {gain:+.3f}"
+    return f"{'yes' if gain > 0 else 'no'}, {number(gain, 4, sign=True)}"
 
 
 def _scored(
