@@ -71,7 +71,7 @@ def test_effects_are_of_planned_arms_and_of_pairs_that_are_here(tmp_path):
     assert shown.accuracy["quick_scratch − quick"] == "not measured"  # planned
     assert "paper_scratch − paper_lesion" not in shown.index  # possible, not planned
     assert table.numbers.query("score == 'accuracy'")["mean"].iloc[0] > 0
-    assert "quick_plain: 1 seed (0)" in table.caption
+    assert "quick, quick_plain each: 1 seed (0)" in table.caption
 
 
 def test_the_remedies_of_imbalance_stand_beside_none_and_beside_one_that_needs_no_training(tmp_path):

@@ -36,7 +36,9 @@ def test_a_step_is_judged_over_the_study_it_changes_on_the_development_images_al
         chosen = [each[each.part.isin(ladder.PARTS["development"])].assign(part="test") for each in found]
         values = [evaluation.measured(*predictions.part(each, "test")[:2])["accuracy"] for each in chosen]
         accuracy[study] = sum(values) / 2
-        assert f"{study}: 2 seeds (0, 1), {sum(map(len, chosen)) / 2:,.0f} validation and calibration" in table.caption
+        counted = f"2 seeds (0, 1), {sum(map(len, chosen)) / 2:,.0f} validation and calibration images of"
+    assert f"{', '.join(HITS)} each: {counted}" in table.caption
+    assert table.caption.count(counted) == 1
     assert rows["mean"]["ladder_schedule"] == pytest.approx(accuracy["ladder_schedule"] - accuracy["ladder"])
     assert rows["mean"]["ladder_average"] == pytest.approx(accuracy["ladder_average"] - accuracy["ladder_schedule"])
     assert ladder.kept(table.numbers) == ["ladder_schedule"]

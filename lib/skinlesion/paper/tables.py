@@ -82,16 +82,17 @@ def of(found: Mapping[str, Evidence], *, parts: Sequence[str] = ("test",), betwe
     if not there:
         return "No run is here yet."
     part = " and ".join(parts)
-    said = []
+    said: dict[str, list[str]] = {}
     for study, runs_of in there.items():
         tested = [table[table.part.isin(parts)] for table in runs_of.predictions.values()]
         images, lesions = np.mean([(len(table), table.lesion_group.nunique()) for table in tested], axis=0)
         number = len(runs_of.seeds)
         numbers = ", ".join(map(str, runs_of.seeds))
-        said.append(
-            f"{study}: {number} seed{'s' if number > 1 else ''} ({numbers}), {images:,.0f} {part} images of "
+        what = (
+            f"{number} seed{'s' if number > 1 else ''} ({numbers}), {images:,.0f} {part} images of "
             f"{lesions:,.0f} lesions{' on average' if number > 1 else ''}"
         )
+        said.setdefault(what, []).append(study)
     single = [study for study, runs_of in there.items() if len(runs_of.seeds) == 1]
     alone = (
         f" Of one training ({', '.join(single)}) the interval is that of the {part} images alone{between}."
@@ -103,7 +104,10 @@ def of(found: Mapping[str, Evidence], *, parts: Sequence[str] = ("test",), betwe
     taught = "".join(f"; {study} is taught by {teachers}" for study, (*_, teachers) in weights.items() if teachers)
     starts = listed(start for start, *_ in weights.values())
     machines = listed(runs_of.hardware for runs_of in there.values())
-    return f"{'; '.join(said)}.{alone} {data}; starting weights: {starts}{taught}; trained on {machines}."
+    counted = "; ".join(
+        f"{', '.join(names)}{' each' if len(names) > 1 else ''}: {what}" for what, names in said.items()
+    )
+    return f"{counted}.{alone} {data}; starting weights: {starts}{taught}; trained on {machines}."
 
 
 def between(found: Mapping[str, Evidence], measured: Mapping[tuple[str, str], pd.DataFrame]) -> str:
