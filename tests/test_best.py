@@ -12,11 +12,15 @@ from skinlesion.scoring import evaluation, isic, predictions
 FINAL = "quick_split_0"
 """Stands for the study of all that is kept: its seeds share their test images."""
 
+PUPIL = "quick_split_1"
+"""Stands for the study that it teaches."""
+
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """Three networks of one split, and the recipe as written on the same images."""
     monkeypatch.setattr(ladder, "FINAL", FINAL)
+    monkeypatch.setattr(best, "PUPIL", PUPIL)
     first = Files(publish(tmp_path, "paper_lesion", 0, hit=0.1)).read_csv("predictions.csv")
     for seed in range(3):
         run = publish(tmp_path, FINAL, seed)
@@ -27,7 +31,7 @@ def trained(tmp_path, monkeypatch):
 
 
 def made(folder):
-    return best.best({name: evidence.find(folder, name) for name in (FINAL, "paper_lesion")}, draws=100)
+    return best.best({name: evidence.find(folder, name) for name in (FINAL, PUPIL, "paper_lesion")}, draws=100)
 
 
 def accuracy(table):
@@ -53,6 +57,18 @@ def test_one_network_their_ensemble_and_the_recipe_stand_side_by_side(trained):
     assert "accuracy 0.86: " in table.shown.aim[0]
     met = (table.numbers.query("network == @best.ONE").reached == "yes").sum()
     assert f"of 2 aims {met} are reached" in findings.conclusions({"best": table.numbers})["best"]
+
+
+def test_the_network_that_they_taught_is_beside_them_and_in_no_mean_of_theirs(trained):
+    before = made(trained)
+    taught = Files(publish(trained, PUPIL, 0, hit=0.5)).read_csv("predictions.csv")
+    table = made(trained)
+    rows = table.numbers.query("score == 'accuracy'").set_index("network")
+    assert rows["mean"][best.TAUGHT] == pytest.approx(accuracy(taught))
+    others = table.numbers[table.numbers.network != best.TAUGHT].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, before.numbers)
+    assert PUPIL in table.caption
+    assert PUPIL not in before.caption
 
 
 def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):

@@ -15,6 +15,7 @@ from skinlesion.scoring.seeds import Draws
 
 ONE, ENSEMBLE = "one network", "ensemble"
 ONE_VIEW, RECIPE = "one network, one view of each image", "the recipe as written"
+TAUGHT = "one network, taught by the ensemble"
 LESION, OFFICIAL = "test part, by lesion", "official ISIC 2018 test"
 
 AIMS = {
@@ -23,6 +24,9 @@ AIMS = {
     (OFFICIAL, ONE): {"balanced_accuracy": 0.72, "accuracy": 0.80},
 }
 """What parameters/PROTOCOL.md sets as aims."""
+
+PUPIL = f"{ladder.FINAL}_taught"
+"""The study of the network that is taught by those of :data:`skinlesion.paper.ladder.FINAL`."""
 
 ELSEWHERE = {
     "MetaOptima, ten networks": 0.885,
@@ -38,15 +42,15 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     """Return the scores of the networks of :data:`skinlesion.paper.ladder.FINAL`, one by one and together.
 
     Beside them are what they say of one view of each image, where they take several, and the recipe as written, where
-    it was run on the same split.
+    it was run on the same split, and the network that they have taught.
     """
-    runs_of = found.get(ladder.FINAL, Evidence(ladder.FINAL, {}))
+    runs_of, pupil = (found.get(study, Evidence(study, {})) for study in (ladder.FINAL, PUPIL))
     if not runs_of.seeds:
         return PaperTable("best", pd.DataFrame(), pd.DataFrame(), "No run is here yet.")
     rows, shown = [], []
     for of, tables_of in _sets(runs_of).items():
         drawn = Draws.draw(tables_of, "test", draws=draws)
-        several = {ONE: tables_of, ENSEMBLE: {0: together(tables_of)}}
+        several = {ONE: tables_of, ENSEMBLE: {0: together(tables_of)}, TAUGHT: _sets(pupil).get(of, {})}
         if of == LESION:
             recipe = _same_images(found[claims.BY_LESION], tables_of)
             several |= {ONE_VIEW: _one_view(runs_of), RECIPE: recipe}
@@ -68,7 +72,8 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         "The best honest network: its scores on the test part of its split, and on the official test, each looked at "
         f"once. One network: {paper.mean({runs_of.study: runs_of})}; ensemble: the mean of the probabilities, its "
         "interval of the test images alone. An aim is reached where the whole interval is at or above it, missed where "
-        f"it is below, open otherwise. Numbers as stated are not of this study. {paper.of({runs_of.study: runs_of})}"
+        "it is below, open otherwise. Numbers as stated are not of this study. "
+        f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
     )
     return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network", "aim").fillna("–"), caption)
 
