@@ -1,10 +1,11 @@
 import json
 
+import pandas as pd
 import pytest
 from conftest import publish
 
-from skinlesion import studies
-from skinlesion.paper import evidence, ladder
+from skinlesion import parameters, runs, studies
+from skinlesion.paper import best, evidence, ladder
 from skinlesion.reporting import tables
 from skinlesion.reporting.figures import paper_tables as figures
 from skinlesion.scoring import evaluation, predictions
@@ -70,3 +71,18 @@ def test_the_figure_has_a_row_for_each_step_and_part(climbed):
     picture = figures.effects(steps, source="ladder.csv", names=ladder.SCORES)
     assert "ladder_schedule, development, ladder_average, development" in picture.alt
     assert [axis.get_xlabel() for axis in picture.figure.axes] == [tables.heading(name) for name in ladder.SCORES]
+
+
+def test_the_best_network_is_the_recipe_with_all_that_is_kept_and_nothing_else():
+    kept = ladder.kept(pd.read_csv(runs.PUBLISHED / "tables" / "ladder.csv"))
+    planned = studies.everything()
+    recipe = parameters.load("paper").model_dump()
+    changes = {name: value for step in kept for name, value in planned[step].changes.items()}
+    is_taught = changes.pop("teachers", None) and changes.pop("taught")
+    changes |= {"split_by": "lesion", "split_seed": 0, "views": 8}
+    changes |= {"epochs": recipe["epochs"] * (2 if "ladder_longer" in kept else 1)}
+    own = dict.fromkeys(("study", "cell_timeout_minutes"), "not compared")
+    improved = parameters.load(ladder.FINAL).model_dump()
+    assert improved | own == recipe | changes | own
+    assert (best.PUPIL in planned) == bool(is_taught)
+    assert parameters.load(best.PUPIL).model_dump() | own == improved | {"teachers": ladder.FINAL, "taught": 0.5} | own
