@@ -49,6 +49,15 @@ def test_a_step_is_judged_over_the_study_it_changes_on_the_development_images_al
     assert shown.kept["ladder_mixup"] == "not measured"
 
 
+def test_the_caption_says_whose_minutes_are_of_another_machine(climbed):
+    assert "comparable" not in made(climbed).caption
+    for seed in (0, 1):
+        manifest = climbed / "ladder_average" / f"seed-{seed}" / "manifest.json"
+        manifest.write_text(manifest.read_text().replace("an abacus", "a slide rule"))
+    said = "comparable on one machine alone: an abacus for ladder, ladder_schedule; a slide rule for ladder_average."
+    assert said in made(climbed).caption
+
+
 def test_the_caption_names_the_starting_weights_once_and_who_was_taught_by_whom(climbed):
     manifest = publish(climbed, "ladder_distilled", 0) / "manifest.json"
     told = json.loads(manifest.read_text())

@@ -66,8 +66,21 @@ def ladder(found: Mapping[str, Evidence], planned: Mapping[str, studies.Study], 
         "over seeds with 95% interval. A step is kept if the mean of accuracy and macro F1 rises. "
         + ("" if len(open_parts) > 1 else f"The test part is looked at once {FINAL} is trained. ")
         + paper.of({name: found[name] for name in names}, parts=PARTS["development"])
+        + _machines(found, names)
     )
     return PaperTable("ladder", pd.DataFrame(rows), paper.headed(shown, "step", "over", "kept").fillna("–"), caption)
+
+
+def _machines(found: Mapping[str, Evidence], names: list[str]) -> str:
+    """Say which steps were trained on which machine, where there are several: their minutes are not comparable."""
+    trained: dict[str, list[str]] = {}
+    for name in names:
+        if found[name].seeds:
+            trained.setdefault(found[name].hardware, []).append(name)
+    if len(trained) < 2:
+        return ""
+    each = "; ".join(f"{machine} for {', '.join(steps)}" for machine, steps in trained.items())
+    return f" Minutes are comparable on one machine alone: {each}."
 
 
 def studies_of(planned: Mapping[str, studies.Study]) -> list[str]:
