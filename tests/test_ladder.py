@@ -5,7 +5,7 @@ import pytest
 from conftest import publish
 
 from skinlesion import parameters, runs, studies
-from skinlesion.paper import best, evidence, ladder
+from skinlesion.paper import best, evidence, findings, ladder
 from skinlesion.reporting import tables
 from skinlesion.reporting.figures import paper_tables as figures
 from skinlesion.scoring import evaluation, predictions
@@ -47,6 +47,17 @@ def test_a_step_is_judged_over_the_study_it_changes_on_the_development_images_al
     assert shown.kept["ladder_schedule"].startswith("yes, +")
     assert shown.kept["ladder_average"].startswith("no, −")
     assert shown.kept["ladder_mixup"] == "not measured"
+
+
+@pytest.mark.parametrize(("low", "sure"), [(-0.1, "none"), (0.1, "ladder_schedule")])
+def test_the_finding_says_which_gain_is_more_than_chance(climbed, low, sure):
+    numbers = made(climbed).numbers
+    numbers.loc[numbers.quantity == "difference", "low"] = low
+    said = findings.conclusions({"ladder": numbers})["ladder"]
+    assert said == (
+        "Steps kept for their means, of 2 tried: ladder_schedule. Of these, a gain in accuracy or macro F1 that "
+        f"excludes zero: {sure}."
+    )
 
 
 def test_the_caption_says_whose_minutes_are_of_another_machine(climbed):
