@@ -91,12 +91,12 @@ def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
 
 def test_the_sentence_counts_the_rows_that_cross(published):
     numbers = collection.make_road(published, draws=200).numbers
-    start, _, rest = findings.conclusions({"road": numbers})["road"].partition("accuracy 0.92, ")
-    assert start.endswith(f"{findings.printed(numbers)} Of 13 at 96×96, 10 epochs (3 trainings each): ")
-    assert "the training images (accuracy, macro F1, loss)" in start
-    assert rest.startswith("training images 1.000")
-    assert "macro F1 0.88, training images 1.000" in rest
-    assert "; loss (nats) 0.26, " in rest
+    start, _, rest = findings.conclusions({"road": numbers})["road"].partition("accuracy 0.92: ")
+    assert start.endswith("by its whole interval. At 96×96, 10 epochs, of 13 rows (3 trainings each), ")
+    assert rest.startswith("the training images, 1.000")
+    assert "macro F1 0.88: the training images, 1.000" in rest
+    assert "; loss (nats) 0.26: " in rest
+    assert "the training images (accuracy, macro F1, loss)" in findings.printed(numbers)
 
 
 def test_the_sentence_says_when_no_row_crosses(published):

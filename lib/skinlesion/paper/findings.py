@@ -143,14 +143,16 @@ def _ladder(numbers: Numbers) -> str:
 
 
 def _best(numbers: Numbers) -> str:
-    said = []
-    for (of, network), rows in numbers["best"].query("seeds > 0").groupby(["of", "network"], sort=False):
-        by = rows.set_index("score")
-        scores = ", ".join(f"{tables.words(name)} {_value(by.loc[name])}" for name in ("accuracy", "balanced_accuracy"))
-        aims = by[by.aim.notna()]
-        met = f"; of {len(aims)} aims {(aims.reached == 'yes').sum()} are reached" if len(aims) else ""
-        said.append(f"{network}, {of}: {scores}, macro F1 {_value(by.loc['macro_f1'])}{met}")
-    return f"**The best honest network.** {'. '.join(each[:1].upper() + each[1:] for each in said)}."
+    aimed = numbers["best"].dropna(subset="aim")
+    said = [
+        f"{of}, {network}: {', '.join(f'{tables.heading(row.score)} {_value(row)}' for _, row in rows.iterrows())}"
+        for (of, network), rows in aimed.groupby(["of", "network"], sort=False)
+    ]
+    met = aimed.reached.value_counts().reindex(["yes", "no"], fill_value=0)
+    return (
+        f"**The best honest network.** {'. '.join(each[:1].upper() + each[1:] for each in said)}. "
+        f"Of {len(aimed)} aims set beforehand, {met['yes']} reached and {met['no']} missed by the whole interval."
+    )
 
 
 def printed(rows: pd.DataFrame) -> str:
@@ -165,20 +167,20 @@ def _road(numbers: Numbers) -> str:
     said = []
     for size, rows in _crossing(numbers["road"]).groupby("size", sort=False):
         few, many = rows.seeds.min(), rows.seeds.max()
-        runs = f"{f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''}"
+        runs = f"{f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''} each"
         scores = dict(list(rows.groupby("score")))
         undecided = (scores["accuracy"].verdict == "open").sum()
         reached = {
             **{f"{tables.heading(name)} {road.CLAIMED[name]:g}": _named(scores[name]) for name in road.SCORES},
             "accuracy undecided": undecided and f"{undecided} of them",
         }
-        which = "; ".join(f"{number}, {names}" for number, names in reached.items() if names) or "none"
-        said.append(f" Of {rows.row.nunique()} at {size} ({runs} each): {which}.")
+        which = "; ".join(f"{number}: {names}" for number, names in reached.items() if names) or "none"
+        said.append(f" At {size}, of {rows.row.nunique()} rows ({runs}), {which}.")
     worth = _of(numbers, "road", score="accuracy", quantity=road.WORTH)
     alone = " Of one training, an interval is of the images alone." if (worth.seeds == 1).any() else ""
     return (
-        f"**The road to 92%.** {printed(numbers['road'])}{''.join(said)} On untouched lesions, the networks' accuracy "
-        f"is {worth['mean'].min():.3f} to {worth['mean'].max():.3f}.{alone}"
+        f"**The road to 92%.** What prints the preprint's numbers, by its whole interval.{''.join(said)} On untouched "
+        f"lesions, the networks' accuracy is {worth['mean'].min():.3f} to {worth['mean'].max():.3f}.{alone}"
     )
 
 
@@ -188,7 +190,7 @@ def _crossing(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame) -> str:
-    return ", ".join(f"{row.row} {_value(row)}" for _, row in rows[rows.verdict == "yes"].iterrows())
+    return " and ".join(f"{row.says}, {_value(row)}" for _, row in rows[rows.verdict == "yes"].iterrows())
 
 
 def _selection(numbers: Numbers) -> str:
