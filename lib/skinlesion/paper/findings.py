@@ -272,7 +272,7 @@ def _leak(numbers: Numbers) -> str:
     alone = " Of one pair, the interval is of the tested images alone." if (whole.seeds == 1).any() else ""
     return (
         "**What the leak does.** Having been trained on other photographs of a lesion changes the accuracy on it by "
-        f"{' and by '.join(said)}. Every tested image is its own control.{alone}"
+        f"{' and by '.join(said)}.{alone}"
     )
 
 

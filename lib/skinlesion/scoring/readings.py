@@ -145,7 +145,7 @@ REREAD = {
     "malignant or not": Reading("malignant against benign", _in_two),
     "weighted F1": Reading("weighted F1 for macro F1", _test, scores={"macro_f1": "weighted_f1"}),
     "each output alone": Reading(
-        "right answers of the seven outputs, each taken for itself", _test, scores={"accuracy": "output_accuracy"}
+        "binary accuracy, mean of the seven outputs", _test, scores={"accuracy": "output_accuracy"}
     ),
 }
 """Other readings of the clean network. Weighted F1 leaves accuracy as it is, each output alone macro F1."""
