@@ -64,7 +64,7 @@ def test_an_arm_from_random_weights_keeps_them_wherever_imagenet_weights_lie(stu
 
 def test_a_study_that_does_not_exist_is_refused_with_the_ones_that_do():
     with pytest.raises(
-        ParametersError, match=r"there is no study 'dmeo'.*Studies are: demo, improved, ladder, paper, quick, paper_lesion"
+        ParametersError, match=r"no study 'dmeo'.*Studies are: demo, improved, ladder, paper, quick, paper_lesion"
     ):
         parameters.load("dmeo")
 
