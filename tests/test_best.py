@@ -52,6 +52,11 @@ def test_one_network_their_ensemble_and_the_recipe_stand_side_by_side(trained):
     assert rows["mean"][best.ONE_VIEW] == pytest.approx(accuracy(told[0]))
     recipe = Files(trained / "paper_lesion" / "seed-0").read_csv("predictions.csv")
     assert rows["mean"][best.RECIPE] == pytest.approx(accuracy(recipe))
+    gains = rows[rows.index.str.startswith(f"{best.ONE} − ")]
+    assert gains["mean"][f"{best.ONE} − {best.RECIPE}"] == pytest.approx(accuracy(told[0]) - accuracy(recipe))
+    others = [accuracy(each) - accuracy(told[0]) for each in told]
+    assert gains["mean"][f"{best.ONE} − {best.ONE_VIEW}"] == pytest.approx(np.mean(others))
+    assert dict(gains.seeds) == {f"{best.ONE} − {best.ONE_VIEW}": 3, f"{best.ONE} − {best.RECIPE}": 1}
     assert (rows.aim[best.ONE], rows.aim["ensemble of 3"]) == (0.86, 0.87)
     assert set(table.numbers.of) == {best.LESION}
     assert "accuracy 0.86: " in table.shown.aim[0]

@@ -10,6 +10,7 @@ from skinlesion.paper import claims, ladder
 from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
+from skinlesion.reporting.tables import heading
 from skinlesion.scoring import isic, predictions, seeds
 from skinlesion.scoring.seeds import Draws
 
@@ -42,7 +43,7 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     """Return the scores of the networks of :data:`skinlesion.paper.ladder.FINAL`, one by one and together.
 
     Beside them are what they say of one view of each image, where they take several, and the recipe as written, where
-    it was run on the same split, and the network that they have taught.
+    it was run on the same split, each with the paired difference to it; and the network that they have taught.
     """
     runs_of, pupil = (found.get(study, Evidence(study, {})) for study in (ladder.FINAL, PUPIL))
     if not runs_of.seeds:
@@ -64,6 +65,15 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
                 aim = AIMS.get((of, network), {}).get(str(name))
                 rows.append({**facts, "score": name, **row, "aim": aim, "reached": reached(row, aim)})
             shown.append({**facts, **paper.cells(scored), "aim": _aims(of, network, scored)})
+        for network in (ONE_VIEW, RECIPE):
+            shared = tables_of.keys() & several.get(network, {}).keys()
+            if shared:
+                sides = ({seed: side[seed] for seed in sorted(shared)} for side in (tables_of, several[network]))
+                mine, other = (seeds.headline(side, "test", drawn) for side in sides)
+                change = mine.minus(other).table().loc[list(paper.SHOWN)]
+                facts = {"of": of, "network": f"{ONE} − {network}", "seeds": len(shared)}
+                rows += paper.long(change, **facts)
+                shown.append({**facts, **paper.cells(change, sign=True), "aim": "–"})
     if any(row["of"] == OFFICIAL for row in rows):
         for network, value in ELSEWHERE.items():
             rows.append({"of": OFFICIAL, "network": network, "seeds": 0, "score": "balanced_accuracy", "mean": value})
@@ -71,7 +81,8 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     caption = (
         "The best honest network: its scores on the test part of its split, and on the official test, each looked at "
         f"once. One network: {paper.mean({runs_of.study: runs_of})}; ensemble: the mean of the probabilities, its "
-        "interval of the test images alone. An aim is reached where the whole interval is at or above it, missed where "
+        "interval of the test images alone. A difference (−) is paired by image and seed; with one seed, its interval "
+        "is of the test images alone. An aim is reached where the whole interval is at or above it, missed where "
         "it is below, open otherwise. Numbers as stated are not of this study. "
         f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
     )
@@ -92,8 +103,8 @@ def reached(row: pd.Series, aim: float | None) -> str:
 
 def _aims(of: str, network: str, scored: pd.DataFrame) -> str:
     words = {"yes": "reached", "no": "missed", "open": "open"}
-    aims = AIMS.get((of, network), {})
-    return "; ".join(f"{name} {aim:g}: {words[reached(scored.loc[name], aim)]}" for name, aim in aims.items()) or "–"
+    aims = AIMS.get((of, network), {}).items()
+    return "; ".join(f"{heading(name)} {aim:g}: {words[reached(scored.loc[name], aim)]}" for name, aim in aims) or "–"
 
 
 def _sets(runs_of: Evidence) -> dict[str, dict[int, pd.DataFrame]]:

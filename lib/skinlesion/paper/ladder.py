@@ -11,7 +11,7 @@ from skinlesion import studies
 from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
-from skinlesion.reporting.tables import number
+from skinlesion.reporting.tables import heading, number
 from skinlesion.scoring import seeds
 from skinlesion.scoring.seeds import Draws
 
@@ -53,15 +53,12 @@ def ladder(found: Mapping[str, Evidence], planned: Mapping[str, studies.Study], 
             if part == "development":
                 facts["kept"] = "–" if change is None else _kept(change)
             own = change if change is not None else scored
-            prefix = "" if part == "development" else "test "
-            cells |= {
-                prefix + name: ("" if change is None else "Δ ") + cell
-                for name, cell in paper.cells(own, SCORES).items()
-            }
+            told = paper.cells(own, SCORES, sign=change is not None)
+            cells |= told if part == "development" else {f"test {heading(name)}": cell for name, cell in told.items()}
         minutes = np.mean([manifest["training_seconds"] for manifest in runs_of.manifests.values()]) / 60
         shown.append({**facts, **cells, "minutes": f"{minutes:.0f}"})
     caption = (
-        "Steps towards a better network, each over the study named beside it: scores of the first, differences (Δ) of "
+        "Steps towards a better network, each over the study named beside it: scores of the first, differences of "
         "the others, on the development images (validation and calibration together) of one split by lesion, mean "
         "over seeds with 95% interval. A step is kept if the mean of accuracy and macro F1 rises. "
         + ("" if len(open_parts) > 1 else f"The test part is looked at once {FINAL} is trained. ")

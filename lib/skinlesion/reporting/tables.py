@@ -121,7 +121,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def latex(table: pd.DataFrame, *, caption: str, label: str) -> str:
     """Return a table as LaTeX (package booktabs), in ASCII, so that any engine and encoding takes it."""
-    signs = {"–": "--", "±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}", "’": "'"}
+    signs = {"–": "--", "±": r"$\pm$", "−": "$-$", "×": r"$\times$", "…": r"\dots{}", "’": "'"}
     plain = {sign: f"@@{ord(sign)}@@" for sign in signs}
     held = table.astype(str).rename(columns=str)
     text = held.rename(columns=lambda name: _replaced(name, plain)).map(lambda cell: _replaced(cell, plain))
