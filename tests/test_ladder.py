@@ -8,6 +8,7 @@ from skinlesion import parameters, runs, studies
 from skinlesion.paper import best, evidence, findings, ladder
 from skinlesion.reporting import tables
 from skinlesion.reporting.figures import paper_tables as figures
+from skinlesion.reporting.figures.base import PART_COLOURS
 from skinlesion.scoring import evaluation, predictions
 
 HITS = {"ladder": 0.2, "ladder_schedule": 0.5, "ladder_average": 0.3}
@@ -86,11 +87,20 @@ def test_the_test_part_is_shown_once_the_final_study_is_there(climbed, monkeypat
     assert "test accuracy" in table.shown
 
 
-def test_the_figure_has_a_row_for_each_step_and_part(climbed):
-    steps = made(climbed).numbers.assign(difference=lambda rows: rows.step + ", " + rows.part)
+def test_the_figure_has_a_row_for_each_step_and_in_it_a_mark_for_each_part(climbed, monkeypatch):
+    monkeypatch.setattr(ladder, "FINAL", "quick")
+    publish(climbed, "quick", 0)
+    steps = made(climbed).numbers.assign(difference=lambda rows: rows.step)
     picture = figures.effects(steps, source="ladder.csv", names=ladder.SCORES)
-    assert "ladder_schedule, development, ladder_average, development" in picture.alt
-    assert [axis.get_xlabel() for axis in picture.figure.axes] == [tables.heading(name) for name in ladder.SCORES]
+    assert "ladder_schedule, ladder_average" in picture.alt
+    assert "on development and test images" in picture.alt
+    axes = picture.figure.axes
+    assert [axis.get_xlabel() for axis in axes] == [tables.heading(name) for name in ladder.SCORES]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["development", "test"]
+    changes = steps[(steps.quantity == "difference") & (steps.score == ladder.SCORES[0])]
+    marks = {(*line.get_xdata(), line.get_color()) for line in axes[0].lines if line.get_marker() == "o"}
+    for part, colour in (("development", PART_COLOURS["validation"]), ("test", PART_COLOURS["test"])):
+        assert {(value, colour) for value in changes["mean"][changes.part == part]} <= marks
 
 
 def test_the_best_network_is_the_recipe_with_all_that_is_kept_and_nothing_else():

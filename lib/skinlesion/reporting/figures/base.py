@@ -221,9 +221,9 @@ def blank(
     return figure, list(axes.flat)
 
 
-def forest(axis: Axes, rows: pd.DataFrame, *, colours: Sequence[str]) -> None:
-    """Draw one point with its interval per row, from top to bottom."""
-    for place, (row, colour) in enumerate(zip(rows.itertuples(), colours, strict=True)):
+def forest(axis: Axes, rows: pd.DataFrame, *, colours: Sequence[str], lower: float = 0.0) -> None:
+    """Draw one point with its interval per row, from top to bottom, `lower` than its name by this much of a row."""
+    for row, colour, place in zip(rows.itertuples(), colours, np.arange(len(rows)) + lower, strict=True):
         axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.5, alpha=0.7)
         axis.plot(row.value, place, "o", color=colour, markersize=4.5, clip_on=False)
     axis.set(yticks=range(len(rows)), yticklabels=rows.index, ylim=(len(rows) - 0.5, -0.5))

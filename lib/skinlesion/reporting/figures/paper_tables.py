@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
@@ -105,7 +106,8 @@ def effects(
     Parameters
     ----------
     table
-        The numbers of a table of :func:`skinlesion.paper.effects.effects`; at least one difference.
+        The numbers of a table of :func:`skinlesion.paper.effects.effects`; at least one difference. Where a column
+        `part` names several parts, each has its colour.
     source
         The file of these numbers.
     names
@@ -114,16 +116,25 @@ def effects(
     if "quantity" in table:
         table = table[table.quantity == "difference"]
     order = list(dict.fromkeys(table.difference))
+    parts = list(dict.fromkeys(table.part)) if "part" in table else []
     figure, axes = blank(9, 0.35 * len(order) + 1.0, columns=len(names))
     for axis, name in zip(axes, names, strict=True):
-        rows = table[table.score == name].set_index("difference").rename(columns={"mean": "value"}).reindex(order)
-        forest(axis, rows, colours=[INK] * len(rows))
-        for end in (rows.minimum, rows.maximum):
-            axis.plot(end, range(len(rows)), "|", color=PART_COLOURS["test"], markersize=9)
+        scored = table[table.score == name].rename(columns={"mean": "value"})
+        for place, part in enumerate(parts or [None]):
+            rows = (scored[scored.part == part] if part else scored).set_index("difference").reindex(order)
+            colour = PART_COLOURS["test" if part in (None, "test") else "validation"]
+            forest(axis, rows, colours=[colour if part else INK] * len(rows), lower=place / 3)
+            for end in (rows.minimum, rows.maximum):
+                axis.plot(end, np.arange(len(rows)) + place / 3, "|", color=colour, markersize=9)
+            if part and axis is axes[0]:
+                axis.plot([], [], "o-", color=colour, label=part)
         axis.axvline(0, color=MUTED, linestyle=":")
         axis.set_xlabel(heading(name))
         axis.tick_params(labelleft=axis is axes[0])
-    alt = f"Effects of {', '.join(dict.fromkeys(table.difference))}, with 95% intervals and range of the seeds."
+    if parts:
+        axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts), frameon=False, fontsize=8)
+    on = f" on {' and '.join(parts)} images" if parts else ""
+    alt = f"Effects of {', '.join(order)}{on}, with 95% intervals and range of the seeds."
     return Picture(figure, alt, source=source)
 
 
