@@ -96,7 +96,7 @@ def test_the_figure_has_a_row_for_each_step_and_in_it_a_mark_for_each_part(climb
     assert "on development and test images" in picture.alt
     axes = picture.figure.axes
     assert [axis.get_xlabel() for axis in axes] == [tables.heading(name) for name in ladder.SCORES]
-    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["development", "test"]
+    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["development", "test"]
     changes = steps[(steps.quantity == "difference") & (steps.score == ladder.SCORES[0])]
     marks = {(*line.get_xdata(), line.get_color()) for line in axes[0].lines if line.get_marker() == "o"}
     for part, colour in (("development", PART_COLOURS["validation"]), ("test", PART_COLOURS["test"])):

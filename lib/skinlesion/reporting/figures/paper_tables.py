@@ -132,7 +132,7 @@ def effects(
         axis.set_xlabel(heading(name))
         axis.tick_params(labelleft=axis is axes[0])
     if parts:
-        axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(parts), frameon=False, fontsize=8)
+        figure.legend(loc="outside upper center", ncols=len(parts), frameon=False)
     on = f" on {' and '.join(parts)} images" if parts else ""
     alt = f"Effects of {', '.join(order)}{on}, with 95% intervals and range of the seeds."
     return Picture(figure, alt, source=source)
