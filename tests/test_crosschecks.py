@@ -120,6 +120,22 @@ def test_a_file_that_was_changed_no_longer_agrees_with_the_others(run, what):
     assert any(said in fault for fault in faults), faults
 
 
+def test_of_several_views_training_is_compared_with_what_was_read_of_one(run):
+    one = pd.read_csv(run / "predictions.csv")
+    files.write_csv(run / "readings.csv", one.assign(reading="one_view").round(5))
+    several = one.assign(**dict(zip(predictions.COLUMNS, one[predictions.COLUMNS[::-1]].to_numpy().T, strict=True)))
+    files.write_csv(run / "predictions.csv", several)
+
+    def faults():
+        return [fault for fault in crosschecks.faults(runs.Files(run)) if fault.startswith("history.csv")]
+
+    assert len(faults()) == 2
+    edit(run, "manifest.json", deep(8, "parameters", "views"))
+    assert faults() == []
+    edit(run, "history.csv", lambda table: table.assign(validation_loss=table.validation_loss + 0.001))
+    assert ["validation_loss" in fault for fault in faults()] == [True]
+
+
 def test_a_network_needs_its_card_and_its_hash(run):
     (run / "MODEL_CARD.md").unlink()
     (run / "model.safetensors").write_bytes(b"networK")
