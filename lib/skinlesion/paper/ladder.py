@@ -61,7 +61,11 @@ def ladder(found: Mapping[str, Evidence], planned: Mapping[str, studies.Study], 
         "Steps towards a better network, each over the study named beside it: scores of the first, differences of "
         "the others, on the development images (validation and calibration together) of one split by lesion, mean "
         "over seeds with 95% interval. A step is kept if the mean of accuracy and macro F1 rises. "
-        + ("" if len(open_parts) > 1 else f"The test part is looked at once {FINAL} is trained. ")
+        + (
+            "Columns with test are of the test part, which chose nothing. "
+            if len(open_parts) > 1
+            else f"The test part is looked at once {FINAL} is trained. "
+        )
         + paper.of({name: found[name] for name in names}, parts=PARTS["development"])
         + _machines(found, names)
     )
