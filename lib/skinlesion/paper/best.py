@@ -81,9 +81,9 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     caption = (
         "The best honest network: its scores on the test part of its split, and on the official test; neither took "
         f"part in a choice. One network: {paper.mean({runs_of.study: runs_of})}; ensemble: the mean of the "
-        "probabilities, its interval of the test images alone. A difference (−) is paired by image and seed; with one seed, its interval "
-        "is of the test images alone. An aim is reached where the whole interval is at or above it, missed where "
-        "it is below, open otherwise. Numbers as stated are not of this study. "
+        "probabilities, its interval of the test images alone. A difference (−) is paired by image and seed; with one "
+        "seed, its interval is of the test images alone. An aim is reached where the whole interval is at or above it, "
+        "missed where it is below, open otherwise. Numbers as stated are not of this study. "
         f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
     )
     return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network", "aim").fillna("–"), caption)
