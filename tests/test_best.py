@@ -96,6 +96,13 @@ def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):
     assert rows["mean"][best.ONE] == 1
     assert rows.reached[best.ONE] == "yes"
     assert rows["mean"]["MetaOptima, ten networks"] == 0.885
+    assert best.RECIPE not in rows.index
+    wrong = told.assign(**dict(zip(predictions.COLUMNS, np.roll(told[predictions.COLUMNS], 1, axis=1).T, strict=True)))
+    files.write_csv(trained / "paper_lesion" / "seed-0" / "official.csv", wrong)
+    rows = made(trained).numbers.query("of == @best.OFFICIAL and score == 'balanced_accuracy'").set_index("network")
+    assert rows["mean"][best.RECIPE] == 0
+    assert rows["mean"][f"{best.ONE} − {best.RECIPE}"] == 1
+    assert rows.seeds[f"{best.ONE} − {best.RECIPE}"] == 1
 
 
 @pytest.mark.parametrize(("low", "high", "said"), [(0.87, 0.9, "yes"), (0.8, 0.85, "no"), (0.8, 0.9, "open")])

@@ -43,7 +43,8 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     """Return the scores of the networks of :data:`skinlesion.paper.ladder.FINAL`, one by one and together.
 
     Beside them are what they say of one view of each image, where they take several, and the recipe as written, where
-    it was run on the same split, each with the paired difference to it; and the network that they have taught.
+    it was run on the same split or took the official test, each with the paired difference to it; and the network that
+    they have taught.
     """
     runs_of, pupil = (found.get(study, Evidence(study, {})) for study in (ladder.FINAL, PUPIL))
     if not runs_of.seeds:
@@ -52,9 +53,11 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     for of, tables_of in _sets(runs_of).items():
         drawn = Draws.draw(tables_of, "test", draws=draws)
         several = {ONE: tables_of, ENSEMBLE: {0: together(tables_of)}, TAUGHT: _sets(pupil).get(of, {})}
+        recipe = found[claims.BY_LESION]
         if of == LESION:
-            recipe = _same_images(found[claims.BY_LESION], tables_of)
-            several |= {ONE_VIEW: _one_view(runs_of), RECIPE: recipe}
+            several |= {ONE_VIEW: _one_view(runs_of), RECIPE: _same_images(recipe, tables_of)}
+        else:
+            several[RECIPE] = _official(recipe)
         for network, each in several.items():
             if not each or (network == ENSEMBLE and len(tables_of) == 1):
                 continue
@@ -110,10 +113,15 @@ def _aims(of: str, network: str, scored: pd.DataFrame) -> str:
 def _sets(runs_of: Evidence) -> dict[str, dict[int, pd.DataFrame]]:
     """Return what the networks say of the test part, and of the official test where all have taken it."""
     sets = {LESION: {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}}
-    if all(run.find("official.csv") for run in runs_of.runs.values()):
-        told = {seed: isic.tested(run.read_csv("official.csv")) for seed, run in runs_of.runs.items()}
-        sets[OFFICIAL] = {seed: table[table["shape"] == isic.UNDISTORTED] for seed, table in told.items()}
-    return sets
+    told = _official(runs_of)
+    return {**sets, OFFICIAL: told} if told.keys() == runs_of.runs.keys() else sets
+
+
+def _official(runs_of: Evidence) -> dict[int, pd.DataFrame]:
+    """Return what the networks that have taken the official test say of it."""
+    taken = {seed: run for seed, run in runs_of.runs.items() if run.find("official.csv")}
+    told = {seed: isic.tested(run.read_csv("official.csv")) for seed, run in taken.items()}
+    return {seed: table[table["shape"] == isic.UNDISTORTED] for seed, table in told.items()}
 
 
 def _one_view(runs_of: Evidence) -> dict[int, pd.DataFrame]:
