@@ -91,11 +91,15 @@ def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
 
 def test_the_sentence_counts_the_rows_that_cross(published):
     numbers = collection.make_road(published, draws=200).numbers
-    start, _, rest = findings.conclusions({"road": numbers})["road"].partition("accuracy 0.92: ")
-    assert start.endswith("by its whole interval. At 96×96, 10 epochs, of 13 rows (3 trainings each), ")
-    assert rest.startswith("the training images, 1.000")
-    assert "macro F1 0.88: the training images, 1.000" in rest
+    start, _, rest = findings.conclusions({"road": numbers})["road"].partition("Accuracy 0.92: ")
+    assert start.endswith("by its whole interval, of 13 rows at 1 size. ")
+    assert rest.startswith("the training images, 1.000 (same in all draws) at 96×96, 10 epochs")
+    assert "; macro F1 0.88: the training images, 1.000" in rest
     assert "; loss (nats) 0.26: " in rest
+    longer = pd.concat([numbers, numbers.assign(size="96×96, 47 epochs")])
+    twice = findings.conclusions({"road": longer})["road"]
+    assert "of 26 rows at 2 sizes. " in twice
+    assert "the training images, 1.000 (same in all draws) at 96×96, 10 epochs (and at 1 other)" in twice
     assert "the training images (accuracy, macro F1, loss)" in findings.printed(numbers)
 
 

@@ -164,23 +164,18 @@ def printed(rows: pd.DataFrame) -> str:
 
 
 def _road(numbers: Numbers) -> str:
-    said = []
-    for size, rows in _crossing(numbers["road"]).groupby("size", sort=False):
-        few, many = rows.seeds.min(), rows.seeds.max()
-        runs = f"{f'{few} to {many}' if few < many else many} training{'s' if many > 1 else ''} each"
-        scores = dict(list(rows.groupby("score")))
-        undecided = (scores["accuracy"].verdict == "open").sum()
-        reached = {
-            **{f"{tables.heading(name)} {road.CLAIMED[name]:g}": _named(scores[name]) for name in road.SCORES},
-            "accuracy undecided": undecided and f"{undecided} of them",
-        }
-        which = "; ".join(f"{number}: {names}" for number, names in reached.items() if names) or "none"
-        said.append(f" At {size}, of {rows.row.nunique()} rows ({runs}), {which}.")
+    rows = _crossing(numbers["road"])
+    scores = dict(list(rows.groupby("score")))
+    sizes, undecided = rows["size"].unique(), (scores["accuracy"].verdict == "open").sum()
+    reached = {f"{tables.heading(name)} {road.CLAIMED[name]:g}": _named(scores[name]) for name in road.SCORES}
+    which = "; ".join(f"{number}: {names or 'nothing'}" for number, names in reached.items())
     worth = _of(numbers, "road", score="accuracy", quantity=road.WORTH)
     alone = " Of one training, an interval is of the images alone." if (worth.seeds == 1).any() else ""
     return (
-        f"**The road to 92%.** What prints the preprint's numbers, by its whole interval.{''.join(said)} On untouched "
-        f"lesions, the networks' accuracy is {worth['mean'].min():.3f} to {worth['mean'].max():.3f}.{alone}"
+        "**The road to 92%.** What prints the preprint's numbers by its whole interval, of "
+        f"{len(scores['accuracy'])} rows at {len(sizes)} size{'s' if len(sizes) > 1 else ''}. "
+        f"{which[:1].upper()}{which[1:]}. Accuracy is undecided in {undecided}. On untouched lesions, the networks' "
+        f"accuracy is {worth['mean'].min():.3f} to {worth['mean'].max():.3f}.{alone}"
     )
 
 
@@ -190,7 +185,13 @@ def _crossing(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame) -> str:
-    return " and ".join(f"{row.says}, {_value(row)}" for _, row in rows[rows.verdict == "yes"].iterrows())
+    """Name the rows that cross a number, each with its value at the first size, and how many others it crosses at."""
+    said = []
+    for says, crossing in rows[rows.verdict == "yes"].groupby("says", sort=False):
+        first, others = crossing.iloc[0], len(crossing) - 1
+        more = f" (and at {others} other{'s' if others > 1 else ''})" if others else ""
+        said.append(f"{says}, {_value(first)} at {first['size']}{more}")
+    return " and ".join(said)
 
 
 def _selection(numbers: Numbers) -> str:
