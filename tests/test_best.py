@@ -53,10 +53,11 @@ def test_one_network_their_ensemble_and_the_recipe_stand_side_by_side(trained):
     recipe = Files(trained / "paper_lesion" / "seed-0").read_csv("predictions.csv")
     assert rows["mean"][best.RECIPE] == pytest.approx(accuracy(recipe))
     gains = rows[rows.index.str.startswith(f"{best.ONE} − ")]
-    assert gains["mean"][f"{best.ONE} − {best.RECIPE}"] == pytest.approx(accuracy(told[0]) - accuracy(recipe))
+    assert gains["mean"][best.minus(best.RECIPE)] == pytest.approx(accuracy(told[0]) - accuracy(recipe))
     others = [accuracy(each) - accuracy(told[0]) for each in told]
-    assert gains["mean"][f"{best.ONE} − {best.ONE_VIEW}"] == pytest.approx(np.mean(others))
-    assert dict(gains.seeds) == {f"{best.ONE} − {best.ONE_VIEW}": 3, f"{best.ONE} − {best.RECIPE}": 1}
+    assert gains["mean"][best.minus(best.ONE_VIEW)] == pytest.approx(np.mean(others))
+    assert best.minus(best.ONE_VIEW) == "one network − one view of each image"
+    assert dict(gains.seeds) == {best.minus(best.ONE_VIEW): 3, best.minus(best.RECIPE): 1}
     assert (rows.aim[best.ONE], rows.aim["ensemble of 3"]) == (0.86, 0.87)
     assert set(table.numbers.of) == {best.LESION}
     assert "accuracy 0.86: " in table.shown.aim[0]
@@ -101,8 +102,8 @@ def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):
     files.write_csv(trained / "paper_lesion" / "seed-0" / "official.csv", wrong)
     rows = made(trained).numbers.query("of == @best.OFFICIAL and score == 'balanced_accuracy'").set_index("network")
     assert rows["mean"][best.RECIPE] == 0
-    assert rows["mean"][f"{best.ONE} − {best.RECIPE}"] == 1
-    assert rows.seeds[f"{best.ONE} − {best.RECIPE}"] == 1
+    assert rows["mean"][best.minus(best.RECIPE)] == 1
+    assert rows.seeds[best.minus(best.RECIPE)] == 1
 
 
 @pytest.mark.parametrize(("low", "high", "said"), [(0.87, 0.9, "yes"), (0.8, 0.85, "no"), (0.8, 0.9, "open")])

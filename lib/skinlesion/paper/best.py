@@ -74,7 +74,7 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
                 sides = ({seed: side[seed] for seed in sorted(shared)} for side in (tables_of, several[network]))
                 mine, other = (seeds.headline(side, "test", drawn) for side in sides)
                 change = mine.minus(other).table().loc[list(paper.SHOWN)]
-                facts = {"of": of, "network": f"{ONE} − {network}", "seeds": len(shared)}
+                facts = {"of": of, "network": minus(network), "seeds": len(shared)}
                 rows += paper.long(change, **facts)
                 shown.append({**facts, **paper.cells(change, sign=True), "aim": "–"})
     if any(row["of"] == OFFICIAL for row in rows):
@@ -89,7 +89,12 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         "missed where it is below, open otherwise. Numbers as stated are not of this study. "
         f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
     )
-    return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network", "aim").fillna("–"), caption)
+    return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network").fillna("–"), caption)
+
+
+def minus(network: str) -> str:
+    """Return how the row is named that holds the difference of one network to another."""
+    return f"{ONE} − {network.removeprefix(f'{ONE}, ')}"
 
 
 def together(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
