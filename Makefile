@@ -148,7 +148,7 @@ $(PAPER): reports/tables/%.html: notebooks/%.ipynb $(EVIDENCE) $(wildcard parame
     $(filter-out %.checked,$(COMMON)) $(call rooms,reporting/figures scoring paper) | $(ENVIRONMENT)
 	$(RUN) report --study paper --set output=reports $< $@
 
-$(RELEASED)/MODEL_CARD.md: $(RELEASED)/manifest.json $(RELEASED)/metrics.json $(RELEASED)/errors.json \
+$(RELEASED)/MODEL_CARD.md: $(wildcard $(addprefix $(RELEASED)/,manifest.json metrics.json errors.json official.json portable.csv)) \
     lib/skinlesion/paper/card.py $(call rooms,reporting) | $(ENVIRONMENT)
 	$(RUN) card $(RELEASED)
 

@@ -93,6 +93,8 @@ def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):
     for seed in range(3):
         assert set(made(trained).numbers.of) == {best.LESION}
         files.write_csv(trained / FINAL / f"seed-{seed}" / "official.csv", told)
+        files.write_json(trained / FINAL / f"seed-{seed}" / "official.json", {"data": {"title": "The set, resized"}})
+    assert "Official test: The set, resized; numbers as stated" in made(trained).caption
     rows = made(trained).numbers.query("of == @best.OFFICIAL and score == 'balanced_accuracy'").set_index("network")
     assert rows["mean"][best.ONE] == 1
     assert rows.reached[best.ONE] == "yes"

@@ -43,13 +43,18 @@ def test_the_official_test_and_the_forms_are_there_once_they_were_measured(run):
     assert not {"## The official ISIC 2018 test", "## Its forms"} & set(card.text(run).splitlines())
     headline = {name: {"value": 0.7, "low": 0.6, "high": 0.8} for name in evaluation.names("paper")}
     change = {"balanced_accuracy": {"difference": 0.04, "low": 0.01, "high": 0.07}}
-    official = {"images": 1511, "headline": headline, "squashed": change, "receipt": {"started": "2026-01-02T03:04"}}
+    official = {
+        "data": {"title": "The official set, resized"},
+        "headline": headline,
+        "squashed": change,
+        "receipt": {"started": "2026-01-02T03:04"},
+    }
     files.write_json(run / "official.json", official)
     row = {"form": "ONNX, int8", "megabytes": 2.6, "accuracy": 0.8, "balanced_accuracy": 0.7, "difference": 0.01}
     row |= {"milliseconds": 4.2, "images_per_second": 300, "hardware": "an abacus"}
     files.write_csv(run / "portable.csv", pd.DataFrame([row]))
     text = card.text(run)
-    assert "scored once, on 2026-01-02" in text
+    assert "The official set, resized: scored once, on 2026-01-02" in text
     assert "by +0.040 (0.010–0.070)" in text
     (line,) = [line for line in text.splitlines() if "int8" in line]
     cells = [cell.strip() for cell in line.strip("|").split("|")]

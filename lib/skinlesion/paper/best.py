@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from skinlesion import runs
 from skinlesion.paper import claims, ladder
 from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
@@ -86,7 +87,7 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         f"part in a choice. One network: {paper.mean({runs_of.study: runs_of})}; ensemble: the mean of the "
         "probabilities, its interval of the test images alone. A difference (−) is paired by image and seed; with one "
         "seed, its interval is of the test images alone. An aim is reached where the whole interval is at or above it, "
-        "missed where it is below, open otherwise. Numbers as stated are not of this study. "
+        f"missed where it is below, open otherwise.{_official_data(runs_of)} "
         f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
     )
     return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network").fillna("–"), caption)
@@ -95,6 +96,13 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
 def minus(network: str) -> str:
     """Return how the row is named that holds the difference of one network to another."""
     return f"{ONE} − {network.removeprefix(f'{ONE}, ')}"
+
+
+def _official_data(runs_of: Evidence) -> str:
+    """Say what the official test was, where it was taken."""
+    taken = [run.read_json("official.json") for run in runs_of.runs.values() if run.find("official.json")]
+    titles = runs.listed(each["data"]["title"] for each in taken)
+    return f" Official test: {titles}; numbers as stated are not of this study." if taken else ""
 
 
 def together(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:

@@ -134,9 +134,9 @@ def _official(left: Files) -> str:
     change = found["squashed"]["balanced_accuracy"]
     return f"""## The official ISIC 2018 test
 
-{found["images"]:,} images, scored once, on {found["receipt"]["started"][:10]}. Pictures came undistorted, which
-changes the balanced accuracy by {tables.interval(change["difference"], change["low"], change["high"], sign=True)}
-against squashing them as they are.
+{found["data"]["title"]}: scored once, on {found["receipt"]["started"][:10]}. Pictures came undistorted, which changes
+the balanced accuracy by {tables.interval(change["difference"], change["low"], change["high"], sign=True)} against
+squashing them as they are.
 
 {tables.markdown(pd.DataFrame(rows))}
 
