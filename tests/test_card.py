@@ -30,6 +30,14 @@ def test_a_card_says_what_for_what_licence_how_good_and_on_whom_it_fails(run):
     assert "nan" not in text.lower().replace("nance", "")
 
 
+def test_it_says_when_a_picture_is_seen_in_several_views(run):
+    assert "symmetries" not in card.text(run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["parameters"]["views"] = 8
+    files.write_json(run / "manifest.json", manifest)
+    assert "(squash); what it says of a picture is the mean over its eight symmetries." in card.text(run)
+
+
 def test_its_numbers_are_those_of_the_files(run):
     metrics = json.loads((run / "metrics.json").read_text())
     before = card.text(run)

@@ -50,6 +50,7 @@ def text(run: Path) -> str:
     error = {name: found["ece_fixed"]["value"] for name, found in metrics["test_calibration"].items()}
     decay = chosen.get("weight_decay", 0)
     optimiser = f"AdamW with weight decay {decay:g}" if decay else "Adam"
+    views = "; what it says of a picture is the mean over its eight symmetries" if chosen.get("views", 1) > 1 else ""
     selection = "the last" if chosen["selection"] == "last" else f"best validation {chosen['selection']}"
     findings = "\n".join(f"- {sentence}" for sentence in errors["findings"])
     return f"""---
@@ -66,7 +67,7 @@ below say.
 ## What it is
 
 A {chosen["backbone"]} for seven diagnoses, from dermoscopic images of {chosen["image_size"]}×{chosen["image_size"]}
-pixels ({chosen["resize"]}), trained as study `{chosen["study"]}` says (`parameters/`): {optimiser},
+pixels ({chosen["resize"]}){views}. Trained as study `{chosen["study"]}` says (`parameters/`): {optimiser},
 learning rate {chosen["learning_rate"]}, batches of {chosen["batch_size"]}, {chosen["epochs"]} epochs, of which epoch
 {manifest["selected_epoch"]} is kept ({selection}). It started from {manifest["weights"]}.
 Trained in {manifest["training_seconds"] / 60:.0f} minutes on {left.hardware}, in {manifest["precision"]}.
