@@ -54,7 +54,7 @@ def test_findings_are_three_to_six_sentences_with_numbers_from_what_was_given():
     assert "Furthest below" not in few[2]
     assert "10 labels are candidates for a wrong one, most often with dx_type histo (4.7% of 150); 13 of 40" in few[3]
     assert "0.80; 0.30 with the lesion painted over, 0.70 with the background painted over" in many[4]
-    assert "falls to 0.20 under the severest blur and least under hair (0.60)" in many[5]
+    assert "falls to 0.20 under the severest blur and is highest under hair (0.60)" in many[5]
 
 
 def test_a_groups_name_is_text_and_not_markup():

@@ -101,12 +101,12 @@ def leans(without: pd.DataFrame, on_lesion: pd.DataFrame | None) -> str:
 
 
 def in_another_light(corrupted: pd.DataFrame) -> str:
-    """Say which corruption costs most and which least."""
+    """Say under which corruption the score is lowest and under which highest."""
     ends = corrupted[corrupted.severity == corrupted.severity.max()].set_index("corruption").balanced_accuracy
     start = corrupted.balanced_accuracy[corrupted.severity == 0].iloc[0]
     return (
         f"**In another light.** From {start:.2f}, balanced accuracy falls to {ends.min():.2f} under the severest "
-        f"{ends.idxmin()} and least under {ends.idxmax()} ({ends.max():.2f})."
+        f"{ends.idxmin()} and is highest under {ends.idxmax()} ({ends.max():.2f})."
     )
 
 
