@@ -90,7 +90,7 @@ def test_the_remedies_of_imbalance_stand_beside_none_and_beside_one_that_needs_n
     answers = [(tested[predictions.COLUMNS].to_numpy() / weight).argmax(1) for weight in (1, list(counts.values()))]
     plain, without = (pd.Series(each == labels).groupby(labels).mean().mean() for each in answers)
     assert rows["mean"]["quick"] == pytest.approx(plain)
-    afterwards = f"quick, {effects.AFTERWARDS}, − quick"
+    afterwards = f"quick, {evidence.AFTERWARDS}, − quick"
     assert rows["mean"][afterwards] == pytest.approx(without - plain)
     assert "Balanced accuracy is the primary endpoint" in table.caption
     said = findings.conclusions({"imbalance": table.numbers})["imbalance"]

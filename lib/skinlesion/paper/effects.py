@@ -10,7 +10,7 @@ import pandas as pd
 from skinlesion import parameters, studies
 from skinlesion.data.dataset import DX
 from skinlesion.paper import tables as paper
-from skinlesion.paper.evidence import Evidence
+from skinlesion.paper.evidence import AFTERWARDS, Evidence
 from skinlesion.paper.tables import PaperTable
 from skinlesion.parameters import ABLATED
 from skinlesion.reporting import tables
@@ -30,9 +30,6 @@ QUESTIONS = {
 
 ENDPOINTS = {"imbalance": "balanced_accuracy"}
 """The primary endpoint of a table, where it is not accuracy."""
-
-AFTERWARDS = "prior taken off afterwards"
-"""The remedy of class imbalance that needs no training."""
 
 
 def effects(
@@ -75,7 +72,7 @@ def effects(
     bases = {against for study in measured if (against := parameters.load(study).compare_with)}
     for base in [found[study] for study in bases if name != "effects"]:
         if name == "imbalance":
-            table, images = _paired(base.predictions, _without_prior(base), draws=draws)
+            table, images = _paired(base.predictions, base.without_prior(base.predictions), draws=draws)
             facts = {"difference": f"{base.study}, {AFTERWARDS}, − {base.study}", **_facts(base)}
             rows += _long(table, facts, images, base)
             shown.append((abs(table["mean"][endpoint]), _cells(table, facts, images)))
@@ -123,19 +120,6 @@ def _long(
 
 def _cells(table: pd.DataFrame, facts: Mapping[str, object], images: float, *, sign: bool = True) -> dict[str, object]:
     return {**facts, "images": f"{images:,.0f}", **paper.cells(table, sign=sign)}
-
-
-def _without_prior(runs_of: Evidence) -> dict[int, pd.DataFrame]:
-    """Return what networks say when every class is taken to be as frequent: divided by its share of the training part.
-
-    Source: A. K. Menon et al., "Long-tail learning via logit adjustment", ICLR 2021: the adjustment after training.
-    """
-    said = {}
-    for seed, table in runs_of.predictions.items():
-        counts = runs_of.runs[seed].read_json("preprocessing.json")["counts"]["images train"]
-        odds = table[predictions.COLUMNS] / np.maximum([counts[dx] for dx in DX], 0.5)
-        said[seed] = table.assign(**odds.div(odds.sum(axis=1), axis=0))
-    return said
 
 
 def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skinlesion import files, runs
+from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
 from skinlesion.runs import Files, listed
 from skinlesion.scoring import predictions
+
+AFTERWARDS = "prior taken off afterwards"
+"""The remedy of class imbalance that needs no training: :meth:`Evidence.without_prior`."""
 
 SUMS = "SHA256SUMS"
 """The list of published files with their hashes, as ``sha256sum --check`` reads it."""
@@ -80,6 +85,25 @@ class Evidence:
     def shared_with(self, other: Evidence) -> Evidence:
         """Return its runs of the seeds that `other` has too."""
         return Evidence(self.study, {seed: run for seed, run in self.runs.items() if seed in other.runs})
+
+    def without_prior(self, tables: Mapping[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
+        """Return what the networks say when every class is taken to be as frequent, not as in their training part.
+
+        Each probability is divided by the class's share of the training images, and all are scaled to a sum of one.
+
+        Parameters
+        ----------
+        tables
+            What the networks say, by seed: a row an image, :data:`skinlesion.scoring.predictions.COLUMNS`.
+
+        Source: A. K. Menon et al., "Long-tail learning via logit adjustment", ICLR 2021: the adjustment after training.
+        """
+        said = {}
+        for seed, table in tables.items():
+            counts = self.runs[seed].read_json("preprocessing.json")["counts"]["images train"]
+            odds = table[predictions.COLUMNS] / np.maximum([counts[dx] for dx in DX], 0.5)
+            said[seed] = table.assign(**odds.div(odds.sum(axis=1), axis=0))
+        return said
 
     @property
     def synthetic(self) -> bool:
