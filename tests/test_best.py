@@ -107,6 +107,7 @@ def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):
     assert rows["mean"][best.ONE] == 1
     assert rows.reached[best.ONE] == "yes"
     assert rows["mean"]["MetaOptima, ten networks"] == 0.885
+    assert set(made(trained).shown.seeds) == {1, 3, "–"}
     assert best.RECIPE not in rows.index
     wrong = told.assign(**dict(zip(predictions.COLUMNS, np.roll(told[predictions.COLUMNS], 1, axis=1).T, strict=True)))
     files.write_csv(trained / "paper_lesion" / "seed-0" / "official.csv", wrong)
