@@ -6,6 +6,7 @@ from conftest import publish
 from skinlesion import files, studies
 from skinlesion.data.dataset import DX
 from skinlesion.paper import best, evidence, findings, ladder
+from skinlesion.reporting.figures import paper_tables as figures
 from skinlesion.runs import Files
 from skinlesion.scoring import evaluation, isic, predictions
 
@@ -108,6 +109,11 @@ def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):
     assert rows.reached[best.ONE] == "yes"
     assert rows["mean"]["MetaOptima, ten networks"] == 0.885
     assert set(made(trained).shown.seeds) == {1, 3, "–"}
+    picture = figures.best(made(trained).numbers)
+    assert f"on the {best.LESION} and the {best.OFFICIAL}" in picture.alt
+    drawn = picture.figure.axes[1].get_lines()  # of balanced accuracy
+    assert 0.885 in {x for line in drawn for x in np.atleast_1d(line.get_xdata())}
+    assert 0.72 in {x for line in drawn for x in np.atleast_1d(line.get_xdata())}
     assert best.RECIPE not in rows.index
     wrong = told.assign(**dict(zip(predictions.COLUMNS, np.roll(told[predictions.COLUMNS], 1, axis=1).T, strict=True)))
     files.write_csv(trained / "paper_lesion" / "seed-0" / "official.csv", wrong)

@@ -69,7 +69,8 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
             facts = {"of": of, "network": f"{network} of {number}" if network == ENSEMBLE else network, "seeds": number}
             for name, row in scored.iterrows():
                 aim = AIMS.get((of, network), {}).get(str(name))
-                rows.append({**facts, "score": name, **row, "aim": aim, "reached": reached(row, aim)})
+                judged = {"aim": aim, "reached": reached(row, aim)}
+                rows.append({**facts, "quantity": "score", "score": name, **row, **judged})
             shown.append({**facts, **paper.cells(scored), "aim": _aims(of, network, scored)})
         for network in (ADJUSTED, ONE_VIEW, RECIPE):
             shared = tables_of.keys() & several.get(network, {}).keys()
@@ -78,11 +79,12 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
                 mine, other = (seeds.headline(side, "test", drawn) for side in sides)
                 change = mine.minus(other).table().loc[list(paper.SHOWN)]
                 facts = {"of": of, "network": minus(network), "seeds": len(shared)}
-                rows += paper.long(change, **facts)
+                rows += paper.long(change, **facts, quantity="difference")
                 shown.append({**facts, **paper.cells(change, sign=True), "aim": "–"})
     if any(row["of"] == OFFICIAL for row in rows):
         for network, value in ELSEWHERE.items():
-            rows.append({"of": OFFICIAL, "network": network, "seeds": 0, "score": "balanced_accuracy", "mean": value})
+            facts = {"of": OFFICIAL, "network": network, "seeds": 0, "quantity": "score"}
+            rows.append({**facts, "score": "balanced_accuracy", "mean": value})
             stated = {"balanced_accuracy": f"{value:.3f}, as stated", "seeds": "–"}
             shown.append({"of": OFFICIAL, "network": network, **stated})
     caption = (

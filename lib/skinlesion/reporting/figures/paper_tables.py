@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from skinlesion.reporting.figures.base import (
@@ -115,27 +116,57 @@ def effects(
     """
     if "quantity" in table:
         table = table[table.quantity == "difference"]
-    order = list(dict.fromkeys(table.difference))
-    parts = list(dict.fromkeys(table.part)) if "part" in table else []
+    colours = {part: PART_COLOURS["test" if part == "test" else "validation"] for part in table.get("part", ())}
+    figure, order = _forests(table, "difference", names, group="part", colours=colours, ticks=("minimum", "maximum"))
+    for axis in figure.axes:
+        axis.axvline(0, color=MUTED, linestyle=":")
+    on = f" on {' and '.join(colours)} images" if colours else ""
+    alt = f"Effects of {', '.join(order)}{on}, with 95% intervals and range of the seeds."
+    return Picture(figure, alt, source=source)
+
+
+def best(table: pd.DataFrame) -> Picture:
+    """Draw the scores of networks on the test part and on the official test, with intervals, and the aims as ticks.
+
+    Parameters
+    ----------
+    table
+        The numbers of the table of :func:`skinlesion.paper.best.best`.
+    """
+    table = table[table.quantity == "score"]
+    colours = dict(zip(table.of.unique(), (PART_COLOURS["test"], INK), strict=False))
+    names = ("accuracy", "balanced_accuracy", "macro_f1")
+    figure, order = _forests(table, "network", names, group="of", colours=colours, ticks=("aim",))
+    alt = f"Scores of {', '.join(order)} on the {' and the '.join(colours)}, with 95% intervals; ticks are aims."
+    return Picture(figure, alt, source="best.csv")
+
+
+def _forests(
+    table: pd.DataFrame,
+    row: str,
+    names: Sequence[str],
+    *,
+    group: str,
+    colours: Mapping[str, str],
+    ticks: Sequence[str],
+) -> tuple[Figure, list[str]]:
+    """Draw scores with intervals, a row of axes for each value of a column, a colour for each of another, and ticks."""
+    order = list(dict.fromkeys(table[row]))
     figure, axes = blank(9, 0.35 * len(order) + 1.0, columns=len(names))
     for axis, name in zip(axes, names, strict=True):
         scored = table[table.score == name].rename(columns={"mean": "value"})
-        for place, part in enumerate(parts or [None]):
-            rows = (scored[scored.part == part] if part else scored).set_index("difference").reindex(order)
-            colour = PART_COLOURS["test" if part in (None, "test") else "validation"]
-            forest(axis, rows, colours=[colour if part else INK] * len(rows), lower=place / 3)
-            for end in (rows.minimum, rows.maximum):
-                axis.plot(end, np.arange(len(rows)) + place / 3, "|", color=colour, markersize=9)
-            if part and axis is axes[0]:
-                axis.plot([], [], "o-", color=colour, label=part)
-        axis.axvline(0, color=MUTED, linestyle=":")
+        for place, (of, colour) in enumerate(colours.items() or [(None, INK)]):
+            rows = (scored[scored[group] == of] if of else scored).set_index(row).reindex(order)
+            forest(axis, rows, colours=[colour] * len(rows), lower=place / 3)
+            for tick in ticks:
+                axis.plot(rows[tick], np.arange(len(rows)) + place / 3, "|", color=colour, markersize=9)
+            if of and axis is axes[0]:
+                axis.plot([], [], "o-", color=colour, label=of)
         axis.set_xlabel(heading(name))
         axis.tick_params(labelleft=axis is axes[0])
-    if parts:
-        figure.legend(loc="outside upper center", ncols=len(parts), frameon=False)
-    on = f" on {' and '.join(parts)} images" if parts else ""
-    alt = f"Effects of {', '.join(order)}{on}, with 95% intervals and range of the seeds."
-    return Picture(figure, alt, source=source)
+    if colours:
+        figure.legend(loc="outside upper center", ncols=len(colours), frameon=False)
+    return figure, order
 
 
 def costs(table: pd.DataFrame) -> Picture:
