@@ -74,6 +74,17 @@ def test_effects_are_of_planned_arms_and_of_pairs_that_are_here(tmp_path):
     assert "quick, quick_plain each: 1 seed (0)" in table.caption
 
 
+def test_only_what_others_are_compared_with_is_scored_beside_them(tmp_path):
+    """The base of the table of networks has a base of its own, which is not of this table."""
+    for study in ("quick", "quick_scratch", "quick_resnet18"):
+        publish(tmp_path, study, 0)
+    planned = studies.everything()
+    found = {study: evidence.find(tmp_path, study) for study in planned}
+    table = effects.effects(found, planned, draws=DRAWS, name="networks")
+    assert set(table.numbers[table.numbers.quantity == "score"].difference) == {"quick_scratch"}
+    assert table.caption.startswith(f"{effects.QUESTIONS['networks']}: Scores of quick_scratch; then ")
+
+
 def test_the_remedies_of_imbalance_stand_beside_none_and_beside_one_that_needs_no_training(tmp_path):
     counts = {dx: k + 1 for k, dx in enumerate(DX)}
     for study, hit in (("quick", 0.3), ("quick_focal", 0.2)):

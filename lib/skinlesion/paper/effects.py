@@ -53,6 +53,7 @@ def effects(
     endpoint = ENDPOINTS.get(name, "accuracy")
     rows, shown = [], []
     measured: dict[str, Evidence] = {}
+    bases: dict[str, Evidence] = {}
     for study, runs_of in found.items():
         chosen = parameters.load(study)
         if chosen.compare_with is None or chosen.crossover or chosen.split_by == "source":
@@ -65,12 +66,12 @@ def effects(
         if base.seeds:
             table, images = _paired(base.predictions, runs_of.predictions, draws=draws)
             measured |= {base.study: base, study: runs_of}
+            bases[base.study] = found[base.study]
             rows += _long(table, facts, images, runs_of, ablation=ABLATED in study)
             shown.append((abs(table["mean"][endpoint]), _cells(table, facts, images)))
         elif study in planned and planned[study].seeds:
             shown.append((-1.0, {**facts, "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")}))
-    bases = {against for study in measured if (against := parameters.load(study).compare_with)}
-    for base in [found[study] for study in bases if name != "effects"]:
+    for base in bases.values() if name != "effects" else ():
         if name == "imbalance":
             table, images = _paired(base.predictions, base.without_prior(base.predictions), draws=draws)
             facts = {"difference": f"{base.study}, {AFTERWARDS}, − {base.study}", **_facts(base)}

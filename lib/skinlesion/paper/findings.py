@@ -144,14 +144,18 @@ def _ladder(numbers: Numbers) -> str:
 
 def _best(numbers: Numbers) -> str:
     aimed = numbers["best"].dropna(subset="aim")
-    said = [
-        f"{of}, {network}: {', '.join(f'{tables.heading(row.score)} {_value(row)}' for _, row in rows.iterrows())}"
-        for (of, network), rows in aimed.groupby(["of", "network"], sort=False)
-    ]
+    said = []
+    for of, networks in aimed.groupby("of", sort=False):
+        scored = {
+            network: ", ".join(f"{tables.heading(row.score)} {_value(row)}" for _, row in rows.iterrows())
+            for network, rows in networks.groupby("network", sort=False)
+        }
+        words = "; ".join(f"{network}: {scores}" for network, scores in scored.items())
+        said.append(f"{of[:1].upper()}{of[1:]}, {words}")
     met = aimed.reached.value_counts().reindex(["yes", "no"], fill_value=0)
     return (
-        f"**The best honest network.** {'. '.join(each[:1].upper() + each[1:] for each in said)}. "
-        f"Of {len(aimed)} aims set beforehand, {met['yes']} reached and {met['no']} missed by the whole interval."
+        f"**The best honest network.** {'. '.join(said)}. Of {len(aimed)} aims set beforehand, {met['yes']} reached and "
+        f"{met['no']} missed by the whole interval."
     )
 
 
