@@ -154,8 +154,8 @@ def _best(numbers: Numbers) -> str:
         said.append(f"{of[:1].upper()}{of[1:]}, {words}")
     met = aimed.reached.value_counts().reindex(["yes", "no"], fill_value=0)
     return (
-        f"**The best honest network.** {'. '.join(said)}. Of {len(aimed)} aims set beforehand, {met['yes']} reached and "
-        f"{met['no']} missed by the whole interval."
+        f"**The best honest network.** {'. '.join(said)}. Of {len(aimed)} aims set beforehand, {met['yes']} reached "
+        f"and {met['no']} missed by the whole interval."
     )
 
 
