@@ -162,6 +162,15 @@ def draw(name, opened, tiny):
                 [{"network": "a", "million_operations": 9, "megabytes": 3, "mean": 0.5, "low": 0.4, "high": 0.6}]
             )
         ),
+        "best": lambda: figures.best(
+            pd.DataFrame(
+                [
+                    {"of": "a test", "network": "one", "quantity": "score", "score": score}
+                    | {"mean": 0.5, "low": 0.4, "high": 0.6, "aim": 0.7}
+                    for score in ("accuracy", "balanced_accuracy", "macro_f1")
+                ]
+            )
+        ),
         "curves_of_runs": lambda: figures.curves_of_runs({"by image": {0: HISTORY, 1: HISTORY}, "by lesion": {}}),
         "overlays": lambda: figures.overlays(
             np.zeros((2, 8, 8, 3), np.uint8),
