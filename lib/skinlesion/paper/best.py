@@ -90,7 +90,8 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     caption = (
         "The best honest network: its scores on the test part of its split, and on the official test; neither took "
         f"part in a choice. One network: {paper.mean({runs_of.study: runs_of})}; ensemble: the mean of the "
-        "probabilities, its interval of the test images alone. A difference (−) is paired by image and seed; with one "
+        "probabilities, its interval of the test images alone. Prior taken off: each probability divided by the share "
+        "of its class in the training images. A difference (−) is paired by image and seed; with one "
         "seed, its interval is of the test images alone. An aim is reached where the whole interval is at or above it, "
         f"missed where it is below, open otherwise.{_official_data(runs_of)} "
         f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
