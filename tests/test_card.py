@@ -30,12 +30,13 @@ def test_a_card_says_what_for_what_licence_how_good_and_on_whom_it_fails(run):
     assert "nan" not in text.lower().replace("nance", "")
 
 
-def test_it_says_when_a_picture_is_seen_in_several_views(run):
-    assert "symmetries" not in card.text(run)
+def test_it_says_when_a_picture_is_seen_in_several_views_and_who_taught_the_network(run):
+    assert not {"symmetries", "taught"} & set(card.text(run).split())
     manifest = json.loads((run / "manifest.json").read_text())
-    manifest["parameters"]["views"] = 8
+    manifest["parameters"] |= {"views": 8, "teachers": "improved"}
     files.write_json(run / "manifest.json", manifest)
     assert "(squash); what it says of a picture is the mean over its eight symmetries." in card.text(run)
+    assert " and taught by the networks of `improved`.\n" in card.text(run)
 
 
 def test_its_numbers_are_those_of_the_files(run):

@@ -51,6 +51,7 @@ def text(run: Path) -> str:
     decay = chosen.get("weight_decay", 0)
     optimiser = f"AdamW with weight decay {decay:g}" if decay else "Adam"
     views = "; what it says of a picture is the mean over its eight symmetries" if chosen.get("views", 1) > 1 else ""
+    taught = f" and taught by the networks of `{chosen['teachers']}`" if chosen.get("teachers") else ""
     selection = "the last" if chosen["selection"] == "last" else f"best validation {chosen['selection']}"
     findings = "\n".join(f"- {sentence}" for sentence in errors["findings"])
     return f"""---
@@ -69,7 +70,7 @@ below say.
 A {chosen["backbone"]} for seven diagnoses, from dermoscopic images of {chosen["image_size"]}×{chosen["image_size"]}
 pixels ({chosen["resize"]}){views}. Trained as study `{chosen["study"]}` says (`parameters/`): {optimiser},
 learning rate {chosen["learning_rate"]}, batches of {chosen["batch_size"]}, {chosen["epochs"]} epochs, of which epoch
-{manifest["selected_epoch"]} is kept ({selection}). It started from {manifest["weights"]}.
+{manifest["selected_epoch"]} is kept ({selection}). It started from {manifest["weights"]}{taught}.
 Trained in {manifest["training_seconds"] / 60:.0f} minutes on {left.hardware}, in {manifest["precision"]}.
 
     PYTHONPATH=lib python -m skinlesion predict {files.shown(run)}/model.safetensors PHOTOGRAPH.jpg
