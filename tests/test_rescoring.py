@@ -8,15 +8,17 @@ from skinlesion.learning import inference, models, rescoring
 from skinlesion.scoring import predictions
 
 
-@pytest.fixture
-def published(tiny, opened, tmp_path):
+@pytest.fixture(params=[1, 8], ids=["one view", "eight views"])
+def published(request, tiny, opened, tmp_path):
     """What a network says of the sample, without training."""
+    tiny = tiny.model_copy(update={"views": request.param})
     model = models.build("mobilenet_v2", weights="none", classes=7, seed=3).eval()
     run = runs.Run(tiny)
     split = splits.draw(opened.metadata, tiny)
     store = images.open_store(opened, size=tiny.image_size, cache=tmp_path / "store")
     run.write_csv("split.csv", split)
-    run.write_csv("predictions.csv", inference.predict_parts(model, store, metadata=opened.metadata, split=split))
+    told = inference.predict_parts(model, store, metadata=opened.metadata, split=split, views=tiny.views)
+    run.write_csv("predictions.csv", told)
     inference.save(model, run.folder / rescoring.NETWORK, tiny)
     network = files.sha256(run.folder / rescoring.NETWORK)
     run.write_json("manifest.json", {"data": {"title": opened.title}, "network": network})
@@ -40,11 +42,11 @@ def test_probabilities_that_were_made_up_fail_however_well_they_fit_together(pub
     assert f"of {tested} of {tested} test images the network says something else" in fault
 
 
-def test_another_network_fails(published, tiny):
+def test_another_network_fails(published):
     run, data = published
     other = models.build("mobilenet_v2", weights="none", classes=7, seed=4).eval()
     torch.nn.init.constant_(other.classifier[1].bias[:1], 1.0)
-    inference.save(other, run.folder / rescoring.NETWORK, tiny)
+    inference.save(other, run.folder / rescoring.NETWORK, run.parameters)
     faults = rescoring.faults(runs.Files(run.folder), data)[0]
     assert faults[0] == "model.safetensors is not the network of manifest.json"
     assert "says something else" in faults[1]

@@ -60,7 +60,8 @@ def faults(run: Files, data: Dataset) -> tuple[list[str], str]:
         return [f"predictions.csv has {len(lacking)} test images that the data has not, {lacking[0]} among them"], ""
     tested = data.metadata[data.metadata.image_id.isin(said.image_id)].reset_index(drop=True)
     part = split[split.image_id.isin(said.image_id)].reset_index(drop=True)
-    again = inference.predict_parts(model, _decode(data, tested, facts), metadata=tested, split=part, parts=("test",))
+    store, views = _decode(data, tested, facts), facts["views"]
+    again = inference.predict_parts(model, store, metadata=tested, split=part, parts=("test",), views=views)
     found = [] if files.sha256(path) == manifest.get("network") else [f"{NETWORK} is not the network of manifest.json"]
     if again.image_id.tolist() != said.image_id.tolist():
         return [*found, "predictions.csv has other test images than split.csv"], ""
