@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import publish
+from sklearn.metrics import accuracy_score, f1_score
 
 from skinlesion import files, studies
 from skinlesion.data.dataset import DX
+from skinlesion.files import ROOT
 from skinlesion.paper import best, evidence, findings, ladder
 from skinlesion.reporting.figures import paper_tables as figures
 from skinlesion.runs import Files
@@ -87,6 +89,27 @@ def test_the_network_that_they_taught_is_beside_them_and_in_no_mean_of_theirs(tr
     pd.testing.assert_frame_equal(others, before.numbers)
     assert PUPIL in table.caption
     assert PUPIL not in before.caption
+
+
+def test_the_network_that_is_released_is_the_best_on_the_development_images(trained):
+    def seen(study, seed):
+        table = Files(trained / study / f"seed-{seed}").read_csv("predictions.csv").query("part != 'test'")
+        said = table[predictions.COLUMNS].idxmax(axis=1).str[2:]
+        return (accuracy_score(table.dx, said) + f1_score(table.dx, said, average="macro")) / 2
+
+    publish(trained, PUPIL, 0, hit=0.5)
+    means = {(study, seed): seen(study, seed) for study, seed in [*((FINAL, k) for k in range(3)), (PUPIL, 0)]}
+    found = best.candidates({study: evidence.find(trained, study) for study in (FINAL, PUPIL)})
+    assert found.to_dict() == pytest.approx(means)
+    assert found.is_monotonic_decreasing
+    study, seed = max(means, key=means.get)
+    assert f"Released is {study}, seed {seed}: " in made(trained).caption
+
+
+def test_the_makefile_releases_the_network_that_the_protocol_says():
+    found = {name: evidence.find(ROOT / "reports", name) for name in (ladder.FINAL, best.PUPIL)}
+    study, seed = best.candidates(found).index[0]
+    assert f"RELEASED := reports/{study}/seed-{seed}\n" in (ROOT / "Makefile").read_text()
 
 
 def test_the_official_test_is_there_once_all_networks_have_taken_it(trained):

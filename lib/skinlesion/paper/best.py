@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import pandas as pd
 
 from skinlesion import runs
+from skinlesion.data.dataset import DX
 from skinlesion.paper import claims, ladder
 from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import AFTERWARDS, Evidence
 from skinlesion.paper.tables import PaperTable
-from skinlesion.reporting.tables import heading
-from skinlesion.scoring import isic, predictions, seeds
+from skinlesion.reporting.tables import heading, number
+from skinlesion.scoring import evaluation, isic, predictions, seeds
 from skinlesion.scoring.seeds import Draws
 
 ONE, ENSEMBLE = "one network", "ensemble"
@@ -93,10 +94,24 @@ def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         "probabilities, its interval of the test images alone. Prior taken off: each probability divided by the share "
         "of its class in the training images. A difference (−) is paired by image and seed; with one "
         "seed, its interval is of the test images alone. An aim is reached where the whole interval is at or above it, "
-        f"missed where it is below, open otherwise.{_official_data(runs_of)} "
+        f"missed where it is below, open otherwise.{_official_data(runs_of)} {_released(candidates(found))} "
         f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
     )
     return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network").fillna("–"), caption)
+
+
+def candidates(found: Mapping[str, Evidence]) -> pd.Series:
+    """Return the mean of accuracy and macro F1 on the development images, of which the highest is released.
+
+    Its index is study and seed; the highest comes first.
+    """
+    means = {}
+    for study in (ladder.FINAL, PUPIL):
+        for seed, table in found[study].predictions.items() if study in found else ():
+            seen = table[table.part.isin(ladder.PARTS["development"])]
+            scored = evaluation.measured(seen.dx.map(DX.index).to_numpy(), seen[predictions.COLUMNS].to_numpy())
+            means[study, seed] = sum(scored[name] for name in ladder.CRITERION) / len(ladder.CRITERION)
+    return pd.Series(means).sort_values(ascending=False)
 
 
 def minus(network: str) -> str:
@@ -109,6 +124,16 @@ def _official_data(runs_of: Evidence) -> str:
     taken = [run.read_json("official.json") for run in runs_of.runs.values() if run.find("official.json")]
     titles = runs.listed(each["data"]["title"] for each in taken)
     return f" Official test: {titles}; numbers as stated are not of this study." if taken else ""
+
+
+def _released(means: pd.Series) -> str:
+    """Say which network is released, and why."""
+    study, seed = means.index[0]
+    others = runs.listed(number(value) for value in means[1:])
+    return (
+        f"Released is {study}, seed {seed}: its mean of accuracy and macro F1 on the development images, "
+        f"{number(means.iloc[0])}, is the highest{f' (the others: {others})' if others else ''}."
+    )
 
 
 def together(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
