@@ -138,7 +138,7 @@ publish: $(ENVIRONMENT) ## Put a finished run (STUDY, SEED) among the published 
 # The paper's tables are of every run that is published.
 EVIDENCE := $(filter-out reports/local/%,$(wildcard reports/*/seed-*/*.xz reports/*/seed-*/m*.json))
 PAPER := reports/tables/06_paper_tables.html reports/tables/07_road.html
-RELEASED := reports/paper_lesion/seed-0
+RELEASED := reports/improved/seed-1
 
 paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.md) ## Make the paper's tables from the published runs
 	@$(RUN) paper
