@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import publish
@@ -8,7 +9,8 @@ from conftest import publish
 from skinlesion import files, parameters, runs
 from skinlesion.data import dataset, splits
 from skinlesion.paper import crosschecks
-from skinlesion.scoring import predictions
+from skinlesion.runs import Files
+from skinlesion.scoring import predictions, summary
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +197,17 @@ def test_a_pairs_similarity_may_differ_in_what_the_machine_decides(tmp_path, sim
             run / "duplicates.csv", pd.DataFrame([["a", *pair]], columns=["image_a", "image_b", "similarity"])
         )
     assert (crosschecks.across(runs.Files(run) for run in runs_of) == []) == same
+
+
+def test_an_accuracy_after_an_epoch_may_be_off_by_what_is_tied_in_float16_and_no_more(run):
+    said, history = pd.read_csv(run / "predictions.csv"), pd.read_csv(run / "history.csv")
+    told = np.repeat(said[predictions.COLUMNS].to_numpy()[None], len(history), 0).astype(np.float16)
+    validated = (said.part == "validation").to_numpy()
+    told[0, np.flatnonzero(validated)[:3]] = 1 / 7  # as of a network that has hardly begun
+    after = summary.epochs(said, told)
+    assert after.validation_tied[0] == pytest.approx(3 / validated.sum())
+    assert after.validation_tied[1:].max() < after.validation_tied[0]
+    for share, fault in ((0.9, False), (1.1, True)):
+        off = share * after.validation_tied * (after.epoch == 1)
+        files.write_csv(run / "epochs.csv", after.assign(validation_accuracy=history.validation_accuracy - off))
+        assert any("another validation_accuracy" in each for each in crosschecks.faults(Files(run))) == fault
