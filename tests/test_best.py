@@ -9,6 +9,7 @@ from skinlesion.data.dataset import DX
 from skinlesion.files import ROOT
 from skinlesion.paper import best, evidence, findings, ladder
 from skinlesion.reporting.figures import paper_tables as figures
+from skinlesion.reporting.tables import number
 from skinlesion.runs import Files
 from skinlesion.scoring import evaluation, isic, predictions
 
@@ -103,7 +104,10 @@ def test_the_network_that_is_released_is_the_best_on_the_development_images(trai
     assert found.to_dict() == pytest.approx(means)
     assert found.is_monotonic_decreasing
     study, seed = max(means, key=means.get)
-    assert f"Released is {study}, seed {seed}: " in made(trained).caption
+    first, *others = (number(means[name]) for name in sorted(means, key=means.get, reverse=True))
+    caption = made(trained).caption
+    assert f"Released is {study}, seed {seed}: " in caption
+    assert f"images, {first}, is the highest (the others: {', '.join(others)})." in caption
 
 
 def test_the_makefile_releases_the_network_that_the_protocol_says():

@@ -129,7 +129,7 @@ def _official_data(runs_of: Evidence) -> str:
 def _released(means: pd.Series) -> str:
     """Say which network is released, and why."""
     study, seed = means.index[0]
-    others = runs.listed(number(value) for value in means[1:])
+    others = ", ".join(number(value) for value in means[1:])
     return (
         f"Released is {study}, seed {seed}: its mean of accuracy and macro F1 on the development images, "
         f"{number(means.iloc[0])}, is the highest{f' (the others: {others})' if others else ''}."
