@@ -10,12 +10,12 @@ from skinlesion import files, parameters, runs
 from skinlesion.data import dataset, splits
 from skinlesion.paper import crosschecks
 from skinlesion.runs import Files
-from skinlesion.scoring import predictions, summary
+from skinlesion.scoring import evaluation, predictions, summary
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A run with what notebooks 01 and 02 leave, as far as it tells of the split."""
+    """A run with what notebooks 01 and 02 leave, as far as it tells of the split, and with its network's forms."""
     run = publish(tmp_path_factory.mktemp("reports"), "quick", 0)
     split, said = pd.read_csv(run / "split.csv"), pd.read_csv(run / "predictions.csv")
     classes = dict.fromkeys(dataset.DX, 0) | said.dx.value_counts().to_dict()
@@ -33,6 +33,14 @@ def made(tmp_path_factory):
     stated |= {"duplicate_pairs": 1, "leakage": {"this study": splits.leakage(split, said).to_dict("index")}}
     files.write_json(run / "preprocessing.json", stated)
     files.write_json(run / "eda.json", {"classes": classes})
+    test = said[said.part == "test"][["image_id", *predictions.COLUMNS]]
+    coarse = test.assign(**{name: test[name].round(1) for name in predictions.COLUMNS})
+    files.write_csv(run / "forms.csv", pd.concat([test.assign(form="torch"), coarse.assign(form="ONNX, int8")]))
+    labels, given, _ = predictions.part(said, "test")
+    facts = [evaluation.measured(labels, each) for each in (given, coarse[predictions.COLUMNS].to_numpy())]
+    stated = pd.DataFrame(facts)[["accuracy", "balanced_accuracy"]].assign(form=["torch", "ONNX, int8"])
+    stated["difference"] = [0, np.abs(coarse[predictions.COLUMNS].to_numpy() - given).max()]
+    files.write_csv(run / "portable.csv", stated)
     (run / "MODEL_CARD.md").write_text("card")
     (run / "model.safetensors").write_bytes(b"network")
     edit(run, "manifest.json", lambda manifest: manifest.update(network=files.sha256(run / "model.safetensors")))
@@ -97,6 +105,10 @@ CHANGES = {
     "pairs": ("preprocessing.json", deep(3, "duplicate_pairs"), "says 3 duplicate_pairs, not 1"),
     "a leak": ("preprocessing.json", deep(0.5, "leakage", "this study", "all", "fraction"), "another leakage"),
     "a pair": ("duplicates.csv", set_at("image_b", 0, "SYN_0000003"), "a pair that split.csv does not keep together"),
+    "a form's accuracy": ("portable.csv", set_at("accuracy", 1, 0.92), "says accuracy 0.92 of ONNX, int8"),
+    "a form's difference": ("portable.csv", set_at("difference", 1, 1e-5), "says difference 1e-05 of ONNX, int8"),
+    "a form's probability": ("forms.csv", set_at("p_mel", 0, 2), "something else of an image than predictions.csv"),
+    "a form's image": ("forms.csv", lambda table: table[:-1], "or other images than predictions.csv"),
     "a class": ("eda.json", deep(900, "classes", "mel"), "eda.json counts other diagnoses"),
 }
 

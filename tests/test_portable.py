@@ -6,7 +6,7 @@ from PIL import Image
 
 from skinlesion import files, parameters, runs
 from skinlesion.data.dataset import DX
-from skinlesion.learning import augmentation, inference, models, portable
+from skinlesion.learning import augmentation, batches, engine, inference, models, portable
 from skinlesion.learning.portable import PortableError
 from skinlesion.learning.trainer import Inputs
 from skinlesion.scoring.predictions import COLUMNS
@@ -71,6 +71,23 @@ def test_the_forms_stand_side_by_side(made, tmp_path):
     assert table.accuracy["ONNX, int8"] == (found.argmax(1) == labels[1::2]).mean()
     assert (table[["milliseconds", "images_per_second", "megabytes"]] > 0).all(axis=None)
     assert run.read_csv("portable.csv").form.tolist() == table.index.tolist()
+    each = run.read_csv("forms.csv").set_index(["form", "image_id"])
+    assert np.array_equal(each.loc["ONNX, int8"][COLUMNS].to_numpy(np.float32), found)
+    assert each.loc["torch"].index.tolist() == metadata.image_id[1::2].tolist()
+
+
+def test_the_forms_are_scored_in_the_views_of_the_run(made, tmp_path):
+    folder, network, pictures = made
+    run = runs.Run(parameters.load("demo", {"image_size": 64, "output": str(tmp_path), "views": 8}))
+    for path in folder.iterdir():
+        files.write_bytes(run.folder / path.name, path.read_bytes())
+    metadata = pd.DataFrame({"image_id": [f"SYN_{k}" for k in range(64)], "dx": "nv"})
+    split = metadata[["image_id"]].assign(part=["train", "test"] * 32)
+    portable.compare(run, Inputs(metadata, pictures, split, {}), repeats=1)
+    found = run.read_csv("forms.csv").query("form == 'torch'")[COLUMNS].to_numpy()
+    source = batches.open_source(pictures, torch.device("cpu"))
+    wanted = engine.logits(network, source, np.arange(1, 64, 2), views=8).softmax(1).numpy()
+    assert np.abs(found - wanted).max() < 1e-5 < np.abs(told(network, pictures[1::2]) - wanted).max()
 
 
 @pytest.fixture

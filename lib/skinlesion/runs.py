@@ -66,6 +66,7 @@ WRITERS = {
     "official.csv": "skinlesion official",
     "official.json": "skinlesion official",
     "portable.csv": "skinlesion export",
+    "forms.csv": "skinlesion export",
 }
 """Who writes what."""
 
@@ -296,7 +297,7 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
     return written
 
 
-PACKED = ("split.csv", "predictions.csv", "readings.csv", "baselines.csv", "official.csv")
+PACKED = ("split.csv", "predictions.csv", "readings.csv", "baselines.csv", "official.csv", "forms.csv")
 """Tables that are published compressed."""
 
 WITH_PHOTOGRAPHS = ("01_eda", "02_preprocessing", "05_error_analysis")

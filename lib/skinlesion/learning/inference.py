@@ -260,6 +260,18 @@ def scorer(model: Scorer) -> Callable[[np.ndarray], np.ndarray]:
     return score
 
 
+def over_views(score: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray, views: int) -> np.ndarray:
+    """Return the probabilities (B, 7) of pictures, uint8 of shape (B, side, side, 3).
+
+    With 8 `views` their means over the eight symmetries of a square.
+    """
+    if views == 1:
+        return score(pictures)
+    turned = [np.rot90(pictures, quarter, (1, 2)) for quarter in range(4)]
+    symmetric = [view for each in turned for view in (each, each[:, :, ::-1])]
+    return np.mean([score(np.ascontiguousarray(view)) for view in symmetric], axis=0)
+
+
 @torch.inference_mode()
 def _predict(
     scorer: Callable[[np.ndarray], np.ndarray], facts: dict, paths: Sequence[Path]
@@ -276,12 +288,7 @@ def _predict(
             unreadable[path] = str(error)
     probabilities = np.empty((0, len(DX)))
     if pixels:
-        batch = np.stack(list(pixels.values()))
-        turned = [np.rot90(batch, quarter, (1, 2)) for quarter in range(4)]
-        views = (
-            [batch] if facts.get("views", 1) == 1 else [view for each in turned for view in (each, each[:, :, ::-1])]
-        )
-        means = np.mean([scorer(np.ascontiguousarray(view)) for view in views], axis=0)
+        means = over_views(scorer, np.stack(list(pixels.values())), facts.get("views", 1))
         probabilities = calibration.with_temperature(means, facts.get("temperature") or 1)
     table = pd.DataFrame(probabilities, columns=COLUMNS)
     table.insert(0, "path", pd.Series([str(path) for path in pixels], dtype=object))

@@ -25,7 +25,7 @@ from skinlesion.data.images import MEAN, STD
 from skinlesion.errors import StudyError
 from skinlesion.learning import inference
 from skinlesion.learning.trainer import Inputs
-from skinlesion.scoring import evaluation
+from skinlesion.scoring import evaluation, predictions
 
 PICTURES, PROBABILITIES = "pictures", "probabilities"
 """Names of input and output."""
@@ -81,7 +81,9 @@ def write(run: runs.Run, inputs: Inputs) -> list[Path]:
 
 
 def compare(run: runs.Run, inputs: Inputs, *, repeats: int = 3) -> pd.DataFrame:
-    """Score the network and both its exports on the test part, and time them on one thread; write ``portable.csv``.
+    """Score the network and both its exports on the test part, and time them on one thread.
+
+    Written are ``portable.csv``, and ``forms.csv`` with what each says of each image.
 
     Parameters
     ----------
@@ -91,22 +93,23 @@ def compare(run: runs.Run, inputs: Inputs, *, repeats: int = 3) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        form, megabytes (of the file), images, accuracy, balanced_accuracy (of one view), difference (the largest of a
-        probability to torch's), milliseconds (for one image alone), images_per_second (in batches of 32), hardware.
+        form, megabytes (of the file), images, accuracy, balanced_accuracy (in as many views as the run is scored with),
+        difference (the largest of a probability to torch's), milliseconds (for one view of one image alone),
+        images_per_second (one view each, in batches of 32), hardware.
     """
     names = {"torch": "model.safetensors", "ONNX, float32": "model.onnx", "ONNX, int8": "model-int8.onnx"}
-    rows = inputs.rows("test")
+    rows, views = inputs.rows("test"), run.parameters.views
     labels = inputs.metadata.dx.map(DX.index).to_numpy()[rows]
     pictures = np.stack([inputs.store[row] for row in rows])
-    found, first = [], None
+    found, told = [], []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.inference_mode():
         for form, name in names.items():
             path = run.require(name)
             network = load(path)[0] if path.suffix == ".onnx" else inference.scorer(inference.load(path)[0])
-            said = np.concatenate([network(batch) for batch in _batches(pictures)])
-            first = said if first is None else first
+            said = np.concatenate([inference.over_views(network, batch, views) for batch in _batches(pictures)])
+            told.append(said)
             seconds = {size: _seconds(network, pictures[:size], repeats=repeats) for size in (1, BATCH)}
             scores = evaluation.measured(labels, said)
             found.append(
@@ -115,7 +118,7 @@ def compare(run: runs.Run, inputs: Inputs, *, repeats: int = 3) -> pd.DataFrame:
                     "megabytes": path.stat().st_size / 1e6,
                     "images": len(labels),
                     **{name: scores[name] for name in ("accuracy", "balanced_accuracy")},
-                    "difference": float(np.abs(said - first).max()),
+                    "difference": float(np.abs(said - told[0]).max()),
                     "milliseconds": 1000 * seconds[1],
                     "images_per_second": min(BATCH, len(pictures)) / seconds[BATCH],
                     "hardware": runs.environment()["hardware"],
@@ -123,6 +126,10 @@ def compare(run: runs.Run, inputs: Inputs, *, repeats: int = 3) -> pd.DataFrame:
             )
     torch.set_num_threads(threads)
     table = pd.DataFrame(found)
+    each = pd.DataFrame(np.concatenate(told), columns=predictions.COLUMNS)
+    each.insert(0, "image_id", np.tile(inputs.metadata.image_id.to_numpy()[rows], len(names)))
+    each.insert(0, "form", np.repeat(list(names), len(rows)))
+    run.write_csv("forms.csv", each)
     run.write_csv("portable.csv", table)
     return table
 

@@ -47,6 +47,10 @@ HOLDS = {
     "metrics.json": "every number of the evaluation",
     "errors.json": "every number of the error analysis",
     "model.safetensors": "the network's weights",
+    "model.onnx": "the network as ONNX, in float32",
+    "model-int8.onnx": "the network as ONNX, in int8",
+    "portable.csv": "accuracy, size and speed of the network's forms",
+    "forms.csv.xz": "the seven probabilities of every test image, by each of the network's forms",
     "trained_on.bin": "a perceptual hash of each image that the network was trained on",
     evidence.SUMS: "SHA-256 of every other file",
 }
@@ -58,6 +62,7 @@ FORMATS = {
     ".html": "text/html",
     ".json": "application/json",
     ".md": "text/markdown",
+    ".onnx": "application/octet-stream",
     ".safetensors": "application/octet-stream",
     ".svg": "image/svg+xml",
     ".tex": "application/x-tex",

@@ -16,7 +16,7 @@ from skinlesion import files, parameters
 from skinlesion.data import dataset, mistakes, splits
 from skinlesion.parameters import Augmentation, Frame, Parameters, Perturbation, Recipe, Split
 from skinlesion.runs import Files
-from skinlesion.scoring import predictions
+from skinlesion.scoring import evaluation, predictions
 
 NETWORK, CARD = "model.safetensors", "MODEL_CARD.md"
 
@@ -34,6 +34,12 @@ ROUNDED = 5e-6
 SIMILAR = 1e-6
 """Largest difference between two measurements of one pair's similarity, on machines of another kind."""
 
+ANOTHER_PROCESSOR = 1e-3
+"""Largest difference between two probabilities of one network for one image that another processor may make."""
+
+SUMMED = 1e-7
+"""Largest difference between a number and the same from probabilities of float32, read again."""
+
 AFTER_AN_EPOCH = 2e-3
 """Largest difference to an accuracy that was computed from probabilities in float16, of which some can be equal there:
 where ``epochs.csv`` does not say how many are."""
@@ -43,7 +49,8 @@ def faults(run: Files, metadata: pd.DataFrame | None = None) -> list[str]:
     """Say where the files of a finished run disagree.
 
     Compared are the manifest with the study's parameters (a run that is older than the protocol aside), with the epochs
-    and with the network; the predictions with the split and the epochs; counts, leakage and pairs with the split.
+    and with the network; the predictions with the split, the epochs and what the network's other forms say; counts,
+    leakage and pairs with the split.
 
     Parameters
     ----------
@@ -68,6 +75,7 @@ def faults(run: Files, metadata: pd.DataFrame | None = None) -> list[str]:
             _epochs(run, said),
             _preprocessing(run, said, split),
             _network(run),
+            _forms(run, said),
             () if metadata is None else _data(run, said, split, metadata),
         )
     )
@@ -223,6 +231,30 @@ def _network(run: Files) -> Iterator[str]:
             yield f"{NETWORK} is not the network of manifest.json"
         if not run.find(CARD):
             yield f"{NETWORK} has no {CARD}"
+
+
+def _forms(run: Files, said: pd.DataFrame) -> Iterator[str]:
+    """Compute ``portable.csv`` again from what each form of the network says of each test image."""
+    if not run.find("portable.csv"):
+        return
+    each, stated = run.read_csv("forms.csv"), run.read_csv("portable.csv").set_index("form")
+    images = said[said.part == "test"].image_id.tolist()
+    labels, torch, _ = predictions.part(said, "test")
+    told = dict(list(each.groupby("form", sort=False)))
+    if list(told) != stated.index.tolist() or any(rows.image_id.tolist() != images for rows in told.values()):
+        yield "forms.csv has other forms than portable.csv, or other images than predictions.csv"
+        return
+    first = told[stated.index[0]][predictions.COLUMNS].to_numpy()
+    if (apart := np.abs(first - torch).max()) > ANOTHER_PROCESSOR:
+        yield f"forms.csv says something else of an image than predictions.csv (by {apart:.2g})"
+    for form, rows in told.items():
+        given = rows[predictions.COLUMNS].to_numpy()
+        found = evaluation.measured(labels, given) | {"difference": float(np.abs(given - first).max())}
+        yield from (
+            f"portable.csv says {name} {stated[name][form]} of {form}, forms.csv gives {found[name]:.9g}"
+            for name in ("accuracy", "balanced_accuracy", "difference")
+            if not np.isclose(stated[name][form], found[name], rtol=0, atol=SUMMED)
+        )
 
 
 def _data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.DataFrame) -> Iterator[str]:
