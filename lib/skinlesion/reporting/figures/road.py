@@ -30,7 +30,6 @@ def road(table: pd.DataFrame, score: str, *, claimed: float) -> Picture:
     rows = list(highest.index)
     figure, axes = blank(4 + 2.4 * len(sizes), 1.1 + 0.25 * len(rows), columns=len(sizes))
     ends_of_axis = min(cells.low.min(), claimed) - 0.02, max(cells.high.max(), claimed) + 0.02
-    said: dict[str, list[str]] = {size: [] for size in sizes}
     for axis, size in zip(axes, sizes, strict=True):
         axis.axvline(claimed, color=PART_COLOURS["test"], linewidth=1.5)
         axis.text(claimed, -1.0, f"preprint {claimed:g}", color=PART_COLOURS["test"], ha="right", fontsize=8)
@@ -44,7 +43,6 @@ def road(table: pd.DataFrame, score: str, *, claimed: float) -> Picture:
                 axis.plot([cell.low, cell.high], [place, place], color=colour, linewidth=3, alpha=0.3)
                 axis.plot(cell["mean"], place, mark, color=colour, markersize=4.5, zorder=3)
             axis.plot(list(ends.values()), [place, place], color=INK, linewidth=0.8)
-            said[size].append(f"{row} {ends['printed']:.2f}, {ends['vault']:.2f}")
         axis.set(ylim=(len(rows) - 0.5, -1.6), yticks=range(len(rows)), yticklabels=rows, xlabel=heading(score))
         axis.tick_params(labelleft=axis is axes[0])
         axis.set_xlim(ends_of_axis)
@@ -56,9 +54,8 @@ def road(table: pd.DataFrame, score: str, *, claimed: float) -> Picture:
     for quantity, colour, words in (("vault", MUTED, "worth (vault)"), ("printed", INK, "printed")):
         at = first.loc[(row, quantity), "mean"], rows.index(row)
         axes[0].annotate(words, at, xytext=(0, 6), textcoords="offset points", ha="center", color=colour, fontsize=8)
-    return Picture(
-        figure,
-        f"Printed {heading(score)}, joined to what the same network scores on unseen lesions. "
-        + " ".join(f"At {size}: {'; '.join(each)}." for size, each in said.items()),
-        source="road.csv",
-    )
+    printed, vault = (cells["mean"].xs(quantity, level="quantity") for quantity in ("printed", "vault"))
+    most = [(size, printed[size].idxmax()) for size in sizes]
+    said = "; ".join(f"at {size}: {row}, {printed[size, row]:.2f} ({vault[size, row]:.2f})" for size, row in most)
+    alt = f"Printed {heading(score)}, joined to what the same network scores on unseen lesions. Highest, {said}."
+    return Picture(figure, alt, source="road.csv")
