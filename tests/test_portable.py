@@ -90,6 +90,35 @@ def test_the_forms_are_scored_in_the_views_of_the_run(made, tmp_path):
     assert np.abs(found - wanted).max() < 1e-5 < np.abs(told(network, pictures[1::2]) - wanted).max()
 
 
+RELEASED = files.ROOT / next(
+    line.removeprefix("RELEASED := ")
+    for line in (files.ROOT / "Makefile").read_text().splitlines()
+    if line.startswith("RELEASED := ")
+)
+
+
+def test_what_is_released_as_onnx_is_the_released_network():
+    network, facts = inference.load(RELEASED / "model.safetensors")
+    side = facts["image_size"]
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 7, 7, 3), dtype=np.uint8)
+    pictures = pictures.repeat(side // 7, 1).repeat(side // 7, 2)
+    wanted = told(network, pictures)
+    assert np.ptp(wanted, axis=0).max() > 0.01
+    for name, most in (("model.onnx", 1e-4), ("model-int8.onnx", 0.2)):
+        score, known = portable.load(RELEASED / name)
+        assert np.abs(score(pictures) - wanted).max() < most
+        assert [known[key] for key in ("study", "seed", "views", "temperature")] == [
+            facts[key] for key in ("study", "seed", "views", "temperature")
+        ]
+
+
+def test_the_released_network_is_as_good_in_int8_within_half_a_point():
+    table = runs.Files(RELEASED).read_csv("portable.csv").set_index("form")
+    assert table.difference["ONNX, float32"] < 1e-4
+    assert abs(table.balanced_accuracy["ONNX, int8"] - table.balanced_accuracy["torch"]) < 0.005
+    assert all((RELEASED / name).stat().st_size < 10e6 for name in ("model.safetensors", "model.onnx"))
+
+
 @pytest.fixture
 def photographs(tmp_path):
     """Seven pictures of 80×60, each of another colour."""
