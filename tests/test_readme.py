@@ -36,10 +36,14 @@ def test_a_block_is_written_between_its_lines_and_nothing_else_is_touched(tmp_pa
 
 
 def test_a_claim_that_one_split_has_measured_is_shown_and_one_that_none_has_is_not(tmp_path):
-    rows = ["claim | by image | verdict | by lesion | verdict", "accuracy | 0.8 | not reached | – | not measured"]
-    files.write_text(
-        tmp_path / "tables" / "claims.md", "\n".join([*rows, "small | – | not measured | – | not measured"])
-    )
+    rows = [
+        "claim | preprint | by image | verdict | by lesion | verdict",
+        "accuracy | 0.92 | 0.8 | not reached | – | not measured",
+        "small | – | – | reproduced | – | reproduced",
+        "efficient | – | – | not measured | – | not measured",
+    ]
+    files.write_text(tmp_path / "tables" / "claims.md", "\n".join(rows))
     said = readme.answer(tmp_path)
-    assert "accuracy | 0.8" in said
-    assert "small" not in said
+    assert "\naccuracy | 0.92 | 0.8 |" in said
+    assert "\n\nSmall: reproduced. The rule" in said  # a word has no numbers, and so no row
+    assert "fficient" not in said

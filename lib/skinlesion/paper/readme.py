@@ -23,10 +23,13 @@ def answer(folder: Path) -> str:
     if not path.is_file():
         return said
     lines = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
-    table = "\n".join(line for line in lines if "not measured | – | not measured" not in line)
+    rows = {line: line.split(" | ") for line in lines if "not measured | – | not measured" not in line}
+    words = " ".join(f"{row[0].capitalize()}: {row[-1]}." for row in rows.values() if row[1] == "–")
+    table = "\n".join(line for line, row in rows.items() if row[1] != "–")
     if (folder / FOLDER / "road.svg").is_file():
         said += f"\n\n![{FIGURE}](reports/{FOLDER}/road.svg)"
-    return f"{said}\n\n{table}\n\nThe rule, and of what these are: [claims](reports/{FOLDER}/claims.md)."
+    rule = f"The rule, and of what these are: [claims](reports/{FOLDER}/claims.md)."
+    return "\n\n".join([said, table, f"{words} {rule}".strip()])
 
 
 def found(folder: Path) -> str:
