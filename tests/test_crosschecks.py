@@ -7,7 +7,7 @@ import pytest
 from conftest import publish
 
 from skinlesion import files, parameters, runs
-from skinlesion.data import dataset, splits
+from skinlesion.data import dataset, mistakes, splits
 from skinlesion.paper import crosschecks
 from skinlesion.runs import Files
 from skinlesion.scoring import evaluation, predictions, summary
@@ -168,12 +168,17 @@ def test_a_run_that_is_older_than_the_protocol_is_not_held_to_its_study(run):
     assert crosschecks.faults(runs.Files(run)) == []
 
 
-def test_with_the_datas_table_the_split_is_drawn_again(drawn, opened, tmp_path, monkeypatch):
-    chosen = parameters.load("demo", {"data": str(drawn), "synthetic_lesions": 84})
+@pytest.mark.parametrize("mistake", [None, "oversampled"])
+def test_with_the_datas_table_the_split_is_drawn_again(drawn, opened, tmp_path, monkeypatch, mistake):
+    chosen = parameters.load(
+        "demo",
+        {"data": str(drawn), "synthetic_lesions": 84, "vault_fraction": 0.2 if mistake else 0.0, "mistake": mistake},
+    )
     monkeypatch.setattr(parameters, "load", lambda study, given: chosen)
     metadata = opened.metadata
     split = splits.draw(metadata, chosen)
-    said = split[split.part != "train"].merge(metadata[["image_id", "dx"]], on="image_id")
+    assert split.image_id.str.contains(mistakes.MARK, regex=False).any() == (mistake is not None)
+    said = split[split.part != "train"].assign(dx=lambda rows: metadata.dx.to_numpy()[mistakes.rows(rows, metadata)])
     said[predictions.COLUMNS] = 1 / 7
     path = publish(tmp_path, "demo", 0) / "split.csv"
     files.write_csv(path, split)

@@ -259,13 +259,13 @@ def _forms(run: Files, said: pd.DataFrame) -> Iterator[str]:
 
 def _data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.DataFrame) -> Iterator[str]:
     """Compare with the data's table, where the run is of it."""
-    if set(split.image_id) != set(metadata.image_id):
+    if set(mistakes.original(split.image_id)) != set(metadata.image_id):
         yield "split.csv is of other images than the data's table"
         return
     table = metadata.set_index("image_id")
-    if (table.dx.reindex(said.image_id).to_numpy() != said.dx.to_numpy()).any():
+    if (table.dx.reindex(mistakes.original(said.image_id)).to_numpy() != said.dx.to_numpy()).any():
         yield "predictions.csv states other diagnoses than the data's table"
-    if (table.lesion_id.reindex(split.image_id).to_numpy() != split.lesion_id.to_numpy()).any():
+    if (table.lesion_id.reindex(mistakes.original(split.image_id)).to_numpy() != split.lesion_id.to_numpy()).any():
         yield "split.csv states other lesions than the data's table"
     if not older_than_the_protocol(run):
         chosen = parameters.load(run.folder.parent.name, {"seed": run.manifest["parameters"]["seed"]})
