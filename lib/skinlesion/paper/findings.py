@@ -110,10 +110,10 @@ def _claims(numbers: Numbers) -> str:
 def _costs(numbers: Numbers) -> str:
     rows = numbers["costs"].set_index("network")
     claimed = rows.loc[costs.CLAIMED]
-    rank = rows.million_operations.rank()[costs.CLAIMED]
+    more = (rows.million_operations > claimed.million_operations).sum()
     return (
-        f"The weights of {costs.CLAIMED} take {claimed.megabytes:.1f} MB; of {len(rows)} networks it needs the "
-        f"{'fewest' if rank == 1 else f'{rank:.0f}. fewest'} operations. "
+        f"The weights of {costs.CLAIMED} take {claimed.megabytes:.1f} MB; its operations are fewer than those of "
+        f"{more} of {len(rows) - 1} other networks. "
         f"{' '.join(f'{word.capitalize()}: {verdict}.' for word, verdict in costs.verdicts(numbers['costs']).items())}"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from skinlesion.reporting.figures.base import (
     INK,
@@ -179,12 +179,21 @@ def costs(table: pd.DataFrame) -> Picture:
     """
     figure, (axis,) = blank(6, 3.2)
     said = []
-    for row in table[table["mean"].notna()].itertuples():
+    trained = table[table["mean"].notna()].sort_values("million_operations")
+    for place, row in enumerate(trained.itertuples()):
         said.append(f"{row.network} {row.mean:.2f} at {row.million_operations:.0f} million")
         axis.plot([row.million_operations] * 2, [row.low, row.high], color=MUTED, linewidth=1.5)
         axis.plot(row.million_operations, row.mean, "o", color=INK, markersize=4.5)
-        words = f"{row.network}, {row.megabytes:.0f} MB"
-        axis.annotate(words, (row.million_operations, row.mean), xytext=(6, 3), textcoords="offset points", fontsize=8)
+        axis.annotate(
+            f"{row.network}, {row.megabytes:.0f} MB",
+            (row.million_operations, row.high if place else row.low),  # beside an end, so that no interval is crossed
+            xytext=(6, -4 if place else 0),
+            textcoords="offset points",
+            fontsize=8,
+        )
     axis.set(xscale="log", xlabel="million operations for one image", ylabel="accuracy")
-    axis.margins(x=0.3)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.margins(x=0.4)
     return Picture(figure, f"Accuracy over operations: {', '.join(said)}.", source="costs.csv")
