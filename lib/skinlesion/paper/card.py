@@ -164,8 +164,9 @@ def _forms(left: Files) -> str:
     ]
     return f"""## Its forms
 
-The test part, scored as above; the times are of one view, on one thread of {table.hardware[0]}. What each says of each
-image is in `forms.csv.xz`.
+`model.onnx` and `model-int8.onnx` are the network for programs without torch: pixels in, seven probabilities out, not
+calibrated; `predict` takes either. The test part, scored as above; what each says of each image is in `forms.csv.xz`.
+Times are of one view, on one thread of {table.hardware[0]}.
 
 {tables.markdown(pd.DataFrame(rows))}
 
