@@ -32,6 +32,15 @@ def test_planned_runs_that_are_not_there_are_missing(found):
     assert "demo" not in table.index
 
 
+def test_a_published_run_is_there_though_what_one_has_of_it_is_not_finished(found, tmp_path):
+    publish(tmp_path / "published", "quick", 1)
+    publish(tmp_path / "own", "quick", 1)
+    (tmp_path / "own" / "quick" / "seed-1" / "history.csv").unlink()
+    here = plan.here(tmp_path / "own")
+    assert here["quick", 1].folder == tmp_path / "published" / "quick" / "seed-1"
+    assert here["quick", 0].folder == found["quick", 0].folder
+
+
 def test_time_goes_with_epochs_and_pixels_of_the_nearest_run_on_this_machine(found):
     one = plan.estimate(parameters.load("quick"), found)
     assert one == pytest.approx(90)

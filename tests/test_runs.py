@@ -103,6 +103,21 @@ def test_only_a_finished_run_of_committed_code_on_real_data_is_published(house):
     assert not (runs.PUBLISHED / "demo/seed-0/history.csv.xz").exists()
 
 
+def test_what_was_measured_of_a_published_run_afterwards_is_added_to_it(house, tiny, tmp_path):
+    later = runs.Run(tiny.model_copy(update={"output": str(tmp_path / "later")}))
+    later.write_json("official.json", {"images": 3})
+    with pytest.raises(RunError, match="is not finished"):
+        runs.publish(later)
+    change(house, clean=True)
+    before = {path: path.read_bytes() for path in runs.publish(house)}
+    assert [path.name for path in runs.publish(later)] == ["official.json"]
+    assert house.read_json("manifest.json") == runs.Files(runs.PUBLISHED / "demo" / "seed-0").manifest
+    later.write_json("metrics.json", {})  # a notebook's: then it is a run of its own
+    with pytest.raises(RunError, match="is not finished"):
+        runs.publish(later)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def flipped(content):
     """One bit of what is packed is another."""
     packed = bytearray(lzma.compress(content))

@@ -17,8 +17,8 @@ Found = dict[tuple[str, int], Files]
 
 def here(output: Path) -> Found:
     """Return the finished runs: those published, and those in a folder of one's own."""
-    found = runs.find(runs.PUBLISHED) | runs.find(output)
-    return {key: run for key, run in found.items() if run.finished}
+    each = (item for folder in (runs.PUBLISHED, output) for item in runs.find(folder).items())
+    return {key: run for key, run in each if run.finished}
 
 
 def missing(planned: Mapping[str, studies.Study], found: Found) -> list[tuple[str, int]]:

@@ -255,6 +255,9 @@ def listed(words: Iterable[str]) -> str:
 def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
     """Copy a finished run to where published runs lie: tables compressed, no photographs, nothing from unclean code.
 
+    A folder that holds nothing but what was measured of a published run afterwards (its official test, its forms) is
+    added to that.
+
     Parameters
     ----------
     more
@@ -272,23 +275,25 @@ def publish(run: Run, *, more: Collection[str] = ()) -> list[Path]:
         If the run is not finished, is of synthetic data, or comes from code or parameters that are in no commit; if a
         page of it may show photographs.
     """
-    own = Files(run.folder)
+    own, published = Files(run.folder), PUBLISHED / run.folder.parent.name / run.folder.name
     name = files.shown(run.folder)
-    if not own.finished:
+    left = [path for each in WRITERS if each != "isic.csv" and (path := own.find(each))]
+    afterwards = bool(left) and all(WRITERS[path.name].startswith("skinlesion ") for path in left)
+    trained = Files(published) if afterwards else own
+    if not trained.finished:
         raise RunError(f"{name} is not finished: `make report` goes on with it")
-    if own.synthetic:
+    if trained.synthetic:
         raise RunError(f"{name} is of synthetic data, which is no evidence")
-    if not all(sitting["source"]["clean"] for sitting in own.manifest["sittings"]):
+    if not all(sitting["source"]["clean"] for sitting in trained.manifest["sittings"]):
         raise RunError(f"{name} was trained by code or parameters that no commit holds: commit, and train again")
     pages = sorted(run.folder.glob("0*.html")) if "pages" in more else []
     for page in pages:
         if page.stem in WITH_PHOTOGRAPHS and not NO_PHOTOGRAPHS.search(page.read_text(encoding="utf-8")):
             raise RunError(f"{files.shown(page)} may show photographs: make it again with GALLERIES=false")
     named = [own.require(each) for each in more if each != "pages"]
-    left = [path for each in WRITERS if each != "isic.csv" and (path := own.find(each))]
     written = []
     for path in [*left, *pages, *named]:
-        target = PUBLISHED / run.folder.parent.name / run.folder.name / path.name
+        target = published / path.name
         content = path.read_bytes()
         if path.name in PACKED:
             target, content = target.with_name(f"{path.name}.xz"), lzma.compress(content, preset=lzma.PRESET_EXTREME)
