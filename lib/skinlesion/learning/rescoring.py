@@ -16,10 +16,7 @@ from skinlesion.data.dataset import Dataset
 from skinlesion.errors import StudyError
 from skinlesion.learning import inference
 from skinlesion.runs import Files
-from skinlesion.scoring.predictions import COLUMNS
-
-TOLERANCE = 1e-3
-"""Largest difference between two probabilities that other processors and versions of libraries may make."""
+from skinlesion.scoring.predictions import APART, COLUMNS
 
 NETWORK = "model.safetensors"
 
@@ -66,13 +63,13 @@ def faults(run: Files, data: Dataset) -> tuple[list[str], str]:
     if again.image_id.tolist() != said.image_id.tolist():
         return [*found, "predictions.csv has other test images than split.csv"], ""
     apart = np.abs(again[COLUMNS].to_numpy() - said[COLUMNS].to_numpy()).max(axis=1)
-    if (apart > TOLERANCE).any():
+    if (apart > APART).any():
         worst = int(apart.argmax())
         found.append(
-            f"of {(apart > TOLERANCE).sum()} of {len(said)} test images the network says something else than "
+            f"of {(apart > APART).sum()} of {len(said)} test images the network says something else than "
             f"predictions.csv, most of {said.image_id[worst]} (by {apart[worst]:.3g})"
         )
-    return found, f"{len(said)} test images scored again, at most {apart.max():.2g} apart (tolerance {TOLERANCE:g})"
+    return found, f"{len(said)} test images scored again, at most {apart.max():.2g} apart (tolerance {APART:g})"
 
 
 def _decode(data: Dataset, rows: pd.DataFrame, facts: dict) -> np.ndarray:

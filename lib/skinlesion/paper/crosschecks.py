@@ -34,9 +34,6 @@ ROUNDED = 5e-6
 SIMILAR = 1e-6
 """Largest difference between two measurements of one pair's similarity, on machines of another kind."""
 
-ANOTHER_PROCESSOR = 1e-3
-"""Largest difference between two probabilities of one network for one image that another processor may make."""
-
 SUMMED = 1e-7
 """Largest difference between a number and the same from probabilities of float32, read again."""
 
@@ -239,13 +236,13 @@ def _forms(run: Files, said: pd.DataFrame) -> Iterator[str]:
         return
     each, stated = run.read_csv("forms.csv"), run.read_csv("portable.csv").set_index("form")
     images = said[said.part == "test"].image_id.tolist()
-    labels, torch, _ = predictions.part(said, "test")
+    labels, published, _ = predictions.part(said, "test")
     told = dict(list(each.groupby("form", sort=False)))
     if list(told) != stated.index.tolist() or any(rows.image_id.tolist() != images for rows in told.values()):
         yield "forms.csv has other forms than portable.csv, or other images than predictions.csv"
         return
     first = told[stated.index[0]][predictions.COLUMNS].to_numpy()
-    if (apart := np.abs(first - torch).max()) > ANOTHER_PROCESSOR:
+    if (apart := np.abs(first - published).max()) > predictions.APART:
         yield f"forms.csv says something else of an image than predictions.csv (by {apart:.2g})"
     for form, rows in told.items():
         given = rows[predictions.COLUMNS].to_numpy()

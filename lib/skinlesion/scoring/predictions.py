@@ -16,6 +16,11 @@ COLUMNS = [f"p_{dx}" for dx in DX]
 """Names of the probability columns, in the order of :data:`skinlesion.data.dataset.DX`."""
 
 
+APART = 1e-3
+"""Largest difference between two probabilities that one network gives one image which other processors and versions of
+libraries may make."""
+
+
 class PredictionsError(StudyError):
     """The table of predictions cannot be scored; the message names the row and the fault."""
 
