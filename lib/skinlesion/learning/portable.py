@@ -34,8 +34,8 @@ SHOWN = 256
 """Training images by which activations are scaled to int8."""
 
 IN_FLOAT = 6
-"""Convolutions that int8 leaves as they are: the ranges of the first channels differ most. Of 3, 6 and 10 the number with
-which ``improved``, seed 1, most often names what torch names, of its images for choosing."""
+"""Convolutions that int8 leaves as they are: the ranges of the first channels differ most. Of 3, 6 and 10 the number
+with which ``improved``, seed 1, most often names what torch names, of its images for choosing."""
 
 BATCH = 32
 """Pictures that are scored at once."""
