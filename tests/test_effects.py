@@ -132,10 +132,11 @@ def test_the_spread_between_runs_is_that_of_splits_crossed_with_trainings(tmp_pa
             run = publish(tmp_path, f"quick_split_{split}", seed)
             table = Files(run).read_csv("predictions.csv")
             rewrite(run, right_where(table, np.arange(len(table)) >= 20 * split + 2 * seed), trained=["x"])
-    found = {f"quick_split_{k}": evidence.find(tmp_path, f"quick_split_{k}") for k in range(3)}
-    table = effects.spread(found)
+    publish(tmp_path, "paper_split_0", 0)  # another base's arm, which must not take rows away
+    planned = studies.everything()
+    table = effects.spread({name: evidence.find(tmp_path, name) for name in planned}, planned)
     rows = table.numbers.query("score == 'accuracy'").set_index("due to")
     assert rows.deviation["split"] == pytest.approx(10 / 70, rel=1e-6)  # ten tested images more, each split
     assert rows.deviation["training"] == pytest.approx(1 / 70, rel=1e-6)
     assert rows.share.sum() == pytest.approx(1)
-    assert effects.spread({}).numbers.empty
+    assert effects.spread({}, planned).numbers.empty

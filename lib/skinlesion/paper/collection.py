@@ -48,7 +48,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         ladder.ladder({**found, **steps}, planned, draws=draws),
         best.best(found, draws=draws),
         effects.sources(found, draws=draws),
-        effects.spread(found),
+        effects.spread(found, planned),
         claims.labels(found),
         scores,
         claims.per_class(main, draws=draws, between=said),

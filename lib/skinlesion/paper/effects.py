@@ -42,8 +42,7 @@ def effects(
 ) -> PaperTable:
     """Return what each arm does to the study it is compared with, in pairs of runs: largest effect first.
 
-    Arms that have a table of their own, the crossover and the sources, are left out; of others that are planned and not
-    there it is said. Where all arms are compared with one study, its scores come first.
+    Arms of other tables are left out; of those that are planned and not there it is said. Where all arms are compared with one study, its scores come first.
 
     Parameters
     ----------
@@ -56,9 +55,7 @@ def effects(
     bases: dict[str, Evidence] = {}
     for study, runs_of in found.items():
         chosen = parameters.load(study)
-        if chosen.compare_with is None or chosen.crossover or chosen.split_by == "source":
-            continue
-        if name != (planned[study].table if study in planned else "effects"):
+        if chosen.compare_with is None or name != (planned[study].table if study in planned else "effects"):
             continue
         base = found[chosen.compare_with].shared_with(runs_of)
         runs_of = runs_of.shared_with(base)
@@ -223,9 +220,11 @@ def sources(found: dict[str, Evidence], *, draws: int) -> PaperTable:
     return PaperTable("sources", pd.DataFrame(rows), paper.headed(shown, "source", "network"), caption)
 
 
-def spread(found: dict[str, Evidence]) -> PaperTable:
-    """Say how much of the variance between runs is the split's, how much the training's: arms that cross the two."""
-    crossed = {study: runs_of for study, runs_of in found.items() if parameters.load(study).split_seed is not None}
+def spread(found: dict[str, Evidence], planned: Mapping[str, studies.Study]) -> PaperTable:
+    """Return how much of the variance between runs is due to the split and to the training: arms that cross the two."""
+    bases = [arm.of for arm in planned.values() if arm.table == "spread"]
+    base = max(bases, key=bases.count) if bases else None
+    crossed = {name: runs_of for name, runs_of in found.items() if _crosses(planned.get(name), base) and runs_of.seeds}
     shared = set.intersection(*(set(runs_of.seeds) for runs_of in crossed.values())) if crossed else set()
     rows, shown = [], []
     if len(crossed) > 1 and len(shared) > 1:
@@ -249,6 +248,10 @@ def spread(found: dict[str, Evidence]) -> PaperTable:
         f"{paper.of(crossed)}"
     )
     return PaperTable("spread", pd.DataFrame(rows), pd.DataFrame(shown), caption)
+
+
+def _crosses(arm: studies.Study | None, base: str | None) -> bool:
+    return arm is not None and (arm.table, arm.of) == ("spread", base)
 
 
 def _range(row: pd.Series) -> str:

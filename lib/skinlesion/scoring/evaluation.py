@@ -252,11 +252,6 @@ class Sample:
         """Average precision of each class against the rest, (draws, 7)."""
         return average_precision(self.labels, self.probabilities, self.bootstrap)
 
-    @cached_property
-    def classes(self) -> np.ndarray:
-        """Which classes have a true image, drawn or not: bool of shape (7,)."""
-        return np.isin(np.arange(len(DX)), self.labels)
-
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Return the mean over images of values (N, k): shape (draws, k)."""
         return share(self.bootstrap.total(values), self.total[:, None])
@@ -304,9 +299,8 @@ def balanced_accuracy(sample: Sample) -> np.ndarray:
 
 
 def macro_f1(sample: Sample) -> np.ndarray:
-    """Return the mean F1 of the classes that have a true or a predicted image, as scikit-learn."""
-    called = (sample.true == 0) & (sample.called > 0) & ~sample.classes
-    return _nanmean(np.where(called, 0, f1(sample)))
+    """Return the mean F1 of the classes that have a true image; an absent class that is predicted is not counted as 0."""
+    return _nanmean(f1(sample))
 
 
 def weighted_f1(sample: Sample) -> np.ndarray:
