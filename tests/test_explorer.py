@@ -36,6 +36,17 @@ def test_finished_runs_are_opened_and_without_any_it_says_what_makes_one(found, 
         explorer.open_runs(tmp_path)
 
 
+def test_copies_of_images_are_neither_counted_nor_offered(folder, tmp_path):
+    shutil.copytree(folder / "quick", tmp_path / "quick")
+    run = tmp_path / "quick" / "seed-0"
+    for name in ("predictions.csv", "split.csv"):
+        table = pd.read_csv(run / name)
+        files.write_csv(run / name, pd.concat([table, table.assign(image_id=table.image_id + "+1")]))
+    opened = explorer.open_runs(tmp_path, data="nowhere")
+    assert opened.images.index.is_unique and not opened.images.index.str.contains("+", regex=False).any()
+    assert "+" not in explorer.first_choice(opened, OTHER)
+
+
 def test_each_run_says_of_an_image_what_its_predictions_say(found):
     table = found.predictions[RUN].query("part == 'test'")
     row = table.iloc[3]

@@ -60,7 +60,7 @@ def test_every_table_with_numbers_has_a_conclusion(tmp_path):
     assert {name for name, sentence in said.items() if sentence} == {
         name for name, table in numbers.items() if len(table)
     }
-    assert "8 runs of 4 studies" in said["runs"]
+    assert "4 trainings, 0.1 hours in all; 4 of them stand in two of the 4 studies" in said["runs"]
     assert "above the mean of the last epochs by image by" in said["selection"]
     table = numbers["effects"].query("score == 'accuracy'").iloc[0]
     assert f"{tables.number(table['mean'], sign=True)} (" in said["effects"]

@@ -23,7 +23,7 @@ def left():
     perfect = others[others.part.isin(("test", "vault"))].copy()
     perfect[predictions.COLUMNS] = np.eye(7)[perfect.dx.map(DX.index)]
     more = pd.concat([seen.assign(reading="train"), perfect.assign(reading="test_selected")])
-    return Left(others, more, table[["image_id", "lesion_id", "part"]], seed=3)
+    return Left(others, more, table[["image_id", "lesion_id", "lesion_group", "part"]], seed=3)
 
 
 def scores(table):
@@ -55,9 +55,9 @@ def test_a_test_part_drawn_anew_is_as_large_as_the_old_and_mostly_of_images_that
 
 def test_single_image_lesions_are_those_of_the_whole_data(left):
     chosen = readings.REREAD["single-image lesions"].printed(left)
-    counts = left.split.lesion_id.value_counts()
+    counts = left.split.lesion_group.value_counts()
     assert 0 < len(chosen) < 100
-    assert (counts[chosen.lesion_id] == 1).all()
+    assert (counts[chosen.lesion_group] == 1).all()
 
 
 def test_dropped_diagnoses_are_neither_asked_nor_answered(left):

@@ -1,12 +1,13 @@
 import json
 import lzma
+import shutil
 
 import pytest
 from conftest import publish
 
-from skinlesion import plan, runs
+from skinlesion import files, plan, runs
 from skinlesion.paper import evidence, index
-from skinlesion.runs import RunError
+from skinlesion.runs import Files, RunError
 
 
 def test_a_missing_file_names_the_notebook_that_writes_it(tiny):
@@ -184,3 +185,11 @@ def test_one_damaged_run_stops_neither_index_nor_plan_nor_tables(tmp_path, name,
 
 def test_a_list_names_each_once_however_it_was_joined():
     assert runs.listed(["one", "two and one", "two", "three"]) == "one and two and three"
+
+
+def test_runs_of_one_training_count_once(tmp_path):
+    there = {(study, 0): Files(publish(tmp_path, study, 0)) for study in ("quick", "quick_split_0", "quick_plain")}
+    shutil.copy(there["quick", 0].require("predictions.csv"), there["quick_split_0", 0].folder)
+    changed = there["quick_plain", 0].read_csv("predictions.csv").sample(frac=1, random_state=0)
+    files.write_csv(there["quick_plain", 0].folder / "predictions.csv", changed)
+    assert set(runs.originals(there).values()) == {("quick", 0), ("quick_plain", 0)}

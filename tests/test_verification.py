@@ -125,6 +125,13 @@ def test_a_number_changed_in_a_table_fails(published, name, at):
     assert at in failed(published)
 
 
+def test_a_table_that_lost_its_rows_fails_once_its_runs_are_published(tmp_path):
+    lost = paper.PaperTable("spread", pd.DataFrame(), pd.DataFrame(), "")
+    there = {(f"quick_split_{split}", seed): Files(tmp_path) for split in range(3) for seed in range(3)}
+    assert verification.lost_rows(lost, there) == ["it has no row, though all its runs of quick are published"]
+    assert verification.lost_rows(lost, dict(list(there.items())[1:])) == []
+
+
 def test_a_number_changed_in_the_page_or_the_readme_fails(published):
     folder, path = published
     page = folder / paper.FOLDER / verification.PAGE

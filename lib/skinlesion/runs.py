@@ -220,6 +220,12 @@ def find(folder: Path, study: str = "*") -> dict[tuple[str, int], Files]:
     return dict(sorted(found.items()))
 
 
+def originals(found: Mapping[Any, Files]) -> dict[Any, Any]:
+    """Return for each finished run the first run with the very same predictions: itself, unless it is that training."""
+    first: dict[str, Any] = {}
+    return {key: first.setdefault(files.sha256(run.require("predictions.csv")), key) for key, run in found.items()}
+
+
 @functools.cache
 def _say_once(sentence: str) -> None:
     print(sentence, file=sys.stderr)

@@ -16,6 +16,7 @@ from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
 from skinlesion.reporting import tables
+from skinlesion.runs import originals
 from skinlesion.scoring import doubt, evaluation, lesions, predictions, seeds
 
 
@@ -307,6 +308,7 @@ def assumptions() -> PaperTable:
 def runs(found: dict[str, Evidence]) -> PaperTable:
     """List every run behind the tables: what it was made of, by which code, on what, in which time."""
     rows = []
+    once = originals({(study, seed): run for study, runs_of in found.items() for seed, run in runs_of.runs.items()})
     for study, runs_of in found.items():
         for seed, manifest in runs_of.manifests.items():
             first = manifest["sittings"][0]
@@ -321,10 +323,16 @@ def runs(found: dict[str, Evidence]) -> PaperTable:
                     "torch": first["environment"]["packages"]["torch"],
                     "precision": manifest["precision"],
                     "minutes": f"{manifest['training_seconds'] / 60:.1f}",
+                    "same training as": _unless(once[study, seed], (study, seed)),
                 }
             )
     table = pd.DataFrame(rows)
-    return PaperTable("runs", table, table, "Every run behind these tables, from the manifests.")
+    caption = "Every run behind these tables, from the manifests. Two runs of one training count once."
+    return PaperTable("runs", table, table, caption)
+
+
+def _unless(first: tuple[str, int], own: tuple[str, int]) -> str:
+    return "" if first == own else f"{first[0]}, seed {first[1]}"
 
 
 def _accuracies(runs_of: Evidence, seed: int) -> np.ndarray | None:

@@ -42,7 +42,8 @@ def effects(
 ) -> PaperTable:
     """Return what each arm does to the study it is compared with, in pairs of runs: largest effect first.
 
-    Arms of other tables are left out; of those that are planned and not there it is said. Where all arms are compared with one study, its scores come first.
+    Arms of other tables are left out; of those that are planned and not there it is said. Where all arms are compared
+    with one study, its scores come first.
 
     Parameters
     ----------

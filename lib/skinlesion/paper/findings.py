@@ -262,9 +262,10 @@ def _assumptions(numbers: Numbers) -> str:
 
 def _runs(numbers: Numbers) -> str:
     rows = numbers["runs"]
+    own = rows[rows["same training as"].fillna("") == ""]
     return (
-        f"{len(rows)} runs of {rows.study.nunique()} studies, {rows.minutes.astype(float).sum() / 60:.1f} hours of "
-        "training."
+        f"{len(own)} trainings, {own.minutes.astype(float).sum() / 60:.1f} hours in all; {len(rows) - len(own)} of "
+        f"them stand in two of the {rows.study.nunique()} studies."
     )
 
 

@@ -25,7 +25,7 @@ from bs4 import BeautifulSoup
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from skinlesion import files, parameters, processors, runs
+from skinlesion import files, parameters, plan, processors, runs, studies
 from skinlesion.errors import StudyError
 from skinlesion.paper import card, claims, collection, crosschecks, evidence
 from skinlesion.paper import readme as readme_blocks
@@ -302,7 +302,7 @@ def _tables(folder: Path, made: Future, road: Future) -> Iterator[Check]:
         return
     printed = {page: _printed(folder / paper.FOLDER / page) for page in (PAGE, ROAD_PAGE)}
     for table, page in tables_here:
-        faults = []
+        faults = lost_rows(table, runs.find(folder))
         for name, text in table.texts().items():
             path = folder / paper.FOLDER / name
             if not path.is_file():
@@ -316,6 +316,15 @@ def _tables(folder: Path, made: Future, road: Future) -> Iterator[Check]:
             faults.append(f"{page} prints something else, or another caption")
         passed = f"{table.numbers.select_dtypes('number').size} numbers in CSV, Markdown, LaTeX and page"
         yield Check(f"{paper.FOLDER}/{table.name}", faults, passed)
+
+
+def lost_rows(table: paper.PaperTable, published: plan.Found) -> list[str]:
+    """Name the study whose planned runs are all published while the table that they are for has no row."""
+    planned = studies.everything()
+    unfinished = {study for study, _ in plan.missing(planned, published)}
+    arms = [(arm.of, name) for name, arm in planned.items() if arm.table == table.name and arm.seeds]
+    whole = {base for base, _ in arms} - {base for base, name in arms if name in unfinished}
+    return [f"it has no row, though all its runs of {base} are published" for base in whole if table.numbers.empty]
 
 
 def _card(run: Files) -> tuple[list[str], str]:

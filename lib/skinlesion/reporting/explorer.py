@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skinlesion import files, parameters, runs
-from skinlesion.data import archives, dataset, images
+from skinlesion.data import archives, dataset, images, mistakes
 from skinlesion.data.dataset import DX, DX_NAMES
 from skinlesion.errors import StudyError
 from skinlesion.scoring import comparison, decisions, evaluation, predictions, subgroups
@@ -96,7 +96,8 @@ class Explorer:
             known = self.data.metadata.set_index("image_id")
             return known.assign(age_band=subgroups.age_bands(known.age).astype(str))
         told = pd.concat([table[["image_id", "dx"]] for table in self.predictions.values()])
-        ids = pd.Index(sorted({image for split in self.splits.values() for image in split.image_id}), name="image_id")
+        ids = sorted({image for split in self.splits.values() for image in mistakes.original(split.image_id)})
+        ids = pd.Index(ids, name="image_id")
         return told.drop_duplicates("image_id").set_index("image_id").reindex(ids)
 
     def facts(self, image_id: str) -> dict[str, str]:
@@ -257,6 +258,7 @@ def side_by_side(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFram
 def first_choice(found: Explorer, run: str) -> str:
     """Return an image to begin with: the melanoma in the test part that got the least probability, if there is one."""
     tested = found.tested(run)
+    tested = tested[tested.image_id.isin(found.images.index)]  # no copies
     melanomas: pd.DataFrame = tested[tested.dx == "mel"]
     return str((melanomas if len(melanomas) else tested).sort_values("p_mel").image_id.iloc[0])
 

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
+from skinlesion import runs
 from skinlesion.data.dataset import DX, DX_NAMES
 from skinlesion.errors import StudyError
 from skinlesion.reporting import explorer, tables
@@ -37,7 +38,8 @@ def head(found: Explorer) -> widgets.HTML:
         if found.data is not None
         else "the data is not at hand: no pictures, and no filter by sex, age, place, source and kind of proof"
     )
-    return widgets.HTML(f"{banner}<p>{len(found.runs)} runs, {len(found.images):,} images; {data}.</p>")
+    trainings = len(set(runs.originals(found.runs).values()))
+    return widgets.HTML(f"{banner}<p>{trainings} trainings, {len(found.images):,} images; {data}.</p>")
 
 
 def look_up(found: Explorer, *, run: str, look: Look | None = None) -> widgets.VBox:

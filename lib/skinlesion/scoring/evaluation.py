@@ -299,7 +299,7 @@ def balanced_accuracy(sample: Sample) -> np.ndarray:
 
 
 def macro_f1(sample: Sample) -> np.ndarray:
-    """Return the mean F1 of the classes that have a true image; an absent class that is predicted is not counted as 0."""
+    """Return the mean F1 of the classes that have a true image; one that is only predicted does not count as zero."""
     return _nanmean(f1(sample))
 
 

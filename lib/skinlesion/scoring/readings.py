@@ -11,6 +11,7 @@ import pandas as pd
 from skinlesion.data.dataset import MALIGNANT
 from skinlesion.data.mistakes import MARK
 from skinlesion.data.splits import PARTS, VAULT
+from skinlesion.scoring import lesions
 from skinlesion.scoring.predictions import COLUMNS
 
 RARE = ("akiec", "df", "vasc")
@@ -98,8 +99,7 @@ def _drawn_anew(left: Left) -> pd.DataFrame:
 
 
 def _single(left: Left) -> pd.DataFrame:
-    tested = left.part("test")
-    return tested[tested.lesion_id.map(left.split.lesion_id.value_counts()) == 1]
+    return lesions.alone(left.part("test"), left.split)
 
 
 def _without_rare(left: Left) -> pd.DataFrame:
