@@ -112,6 +112,14 @@ class Scores:
             table[ends] = table[ends].clip(0, np.where(table.index == "loss", np.inf, 1), axis=0)
         return table
 
+    def mean(self) -> Scores:
+        """Return the mean over the seeds as one: its interval is of the lesions alone."""
+        measured, drawn = (
+            {name: values.mean(0, keepdims=True) for name, values in each.items()}
+            for each in (self.measured, self.drawn)
+        )
+        return Scores(measured, drawn, self.draws, self.shares)
+
     def minus(self, other: Scores) -> Scores:
         """Return the differences to `other`, seed by seed and draw by draw; both must be of the same draws."""
         if self.draws is not other.draws:
