@@ -9,6 +9,7 @@ import tempfile
 import time
 
 import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from conftest import publish
@@ -16,6 +17,7 @@ from conftest import publish
 from skinlesion import files, parameters, runs
 from skinlesion.paper import collection, findings, index
 from skinlesion.reporting import pages
+from skinlesion.scoring import predictions
 
 PARAMETERS = 'study = "demo"\nseed = 0'
 
@@ -163,6 +165,16 @@ def test_the_index_lists_every_run_with_its_numbers(tmp_path):
     assert "SYNTHETIC DATA" in page
     start = page.index("Runs without a report here")
     assert start < page.index("paper, seed 1") < page.index("not measured") < page.index("demo, seed 0")
+
+
+def test_the_index_scores_every_finished_run_whether_or_not_it_has_metrics(tmp_path):
+    run = publish(tmp_path, "quick", 0, hit=0.3)
+    (run / "metrics.json").unlink()
+    tested = pd.read_csv(run / "predictions.csv").query("part == 'test'")
+    accuracy = (tested[predictions.COLUMNS].idxmax(axis=1) == "p_" + tested.dx).mean()
+    page = index.write(tmp_path).read_text()
+    assert f"<td>{accuracy:.3f}</td>" in page
+    assert "not measured" not in page
 
 
 def test_the_index_opens_with_the_answer_and_its_figure_and_an_index_of_ones_own_leads_to_it(tmp_path):

@@ -51,8 +51,7 @@ def checklist() -> Checklist:
         f"Items of three reporting guidelines, those that ask the same in one row ({len(items)} rows: {said}), in "
         "words of this study, and where each is answered. Numbers are those of CLAIM 2024 (A. S. Tejani et al., "
         "Radiol. Artif. Intell. 6, e240300), TRIPOD+AI (G. S. Collins et al., BMJ 385, e078378) and REFORMS (S. Kapoor "
-        "et al., Sci. Adv. 10, eadk3452); those of CLAIM could not be compared with its text. Answered or not is the "
-        "study's own judgement."
+        "et al., Sci. Adv. 10, eadk3452). Answered or not is the study's own judgement."
     )
     return Checklist("checklist", items, shown, caption)
 

@@ -6,7 +6,6 @@ import dataclasses
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from skinlesion import files, runs
 from skinlesion.paper import findings, lookup
@@ -14,8 +13,8 @@ from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import FOLDER
 from skinlesion.reporting import markup, pages
 from skinlesion.reporting.figures import paper_tables
-from skinlesion.reporting.tables import heading, stated
-from skinlesion.scoring import evaluation
+from skinlesion.reporting.tables import heading, number, stated
+from skinlesion.scoring import evaluation, predictions
 
 SCORES = evaluation.names("summary")
 
@@ -159,9 +158,10 @@ def _facts(run: runs.Files) -> str:
 
 
 def _scores(run: runs.Files) -> list[str]:
-    test = _json(run, "metrics.json").get("test", {}).get("headline", {})
-    return [stated(test, score) for score in SCORES]
-
-
-def _json(run: runs.Files, name: str) -> dict[str, Any]:
-    return run.read_json(name) if run.find(name) else {}
+    """Return the scores of metrics.json, or where there is none of the predictions, then without intervals."""
+    if run.find("metrics.json"):
+        return [stated(run.read_json("metrics.json").get("test", {}).get("headline", {}), score) for score in SCORES]
+    if not run.find("predictions.csv"):
+        return ["not measured"] * len(SCORES)
+    scored = evaluation.measured(*predictions.part(run.read_csv("predictions.csv"), "test")[:2], where="summary")
+    return [number(scored[score]) for score in SCORES]
