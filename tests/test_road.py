@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,28 @@ def test_every_row_says_what_is_printed_and_what_the_same_network_is_worth(publi
     assert set(numbers.row) == {*trained, *readings.REREAD}
 
 
+def test_the_same_training_has_one_row_and_is_named(published):
+    shutil.copytree(published / "quick_road_by_image", published / "quick_road_all")
+    made = collection.make_road(published, draws=20)
+    assert "all together" not in set(made.numbers.row)
+    assert "quick_road_all is the training of quick_road_by_image, and has no row of its own" in made.caption
+
+
+def test_another_recipe_has_rows_of_its_own_beside_the_clean_one(published):
+    shutil.copytree(published / "quick_road_clean", published / "quick_road_plain")
+    path = published / "quick_road_plain" / "seed-0" / "predictions.csv"
+    files.write_csv(path, pd.read_csv(path).sample(frac=1, random_state=0))  # another training
+    shutil.copytree(published / "quick_road_by_image", published / "improved_by_image")
+    files.write_csv(published / "improved_by_image" / "seed-0" / "predictions.csv", pd.read_csv(path).iloc[::-1])
+    numbers = collection.make_road(published, draws=20).numbers
+    rows = numbers[numbers.study == "quick_road_plain"]
+    assert {name.removesuffix(", without augmentation") for name in rows.row} == {"clean", *readings.REREAD}
+    assert road.GAIN in set(rows.quantity)
+    alone = numbers[numbers.study == "improved_by_image"]
+    assert "by image, improved recipe" in set(alone.row)
+    assert road.GAIN not in set(alone.quantity)  # no clean network of its size
+
+
 def test_replaced_scores_are_those_that_are_printed(published):
     numbers = collection.make_road(published, draws=200).numbers
     rows = numbers[numbers.quantity == road.PRINTED].set_index(["row", "score"])["mean"]
@@ -92,13 +116,13 @@ def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
 def test_the_sentence_counts_the_rows_that_cross(published):
     numbers = collection.make_road(published, draws=200).numbers
     start, _, rest = findings.conclusions({"road": numbers})["road"].partition("Accuracy 0.92: ")
-    assert start.endswith("by its whole interval, of 13 rows at 1 size. ")
+    assert start.endswith("by its whole interval, of 13 ways at up to 1 size. ")
     assert rest.startswith("the training images, 1.000 (same in all draws) at 96×96, 10 epochs")
     assert "; macro F1 0.88: the training images, 1.000" in rest
     assert "; loss (nats) 0.26: " in rest
     longer = pd.concat([numbers, numbers.assign(size="96×96, 47 epochs")])
     twice = findings.conclusions({"road": longer})["road"]
-    assert "of 26 rows at 2 sizes. " in twice
+    assert "of 13 ways at up to 2 sizes. " in twice
     assert "the training images, 1.000 (same in all draws) at 96×96, 10 epochs (and at 1 other)" in twice
     assert "the training images (accuracy, macro F1, loss)" in findings.printed(numbers)
 

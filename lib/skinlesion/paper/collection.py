@@ -62,7 +62,7 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
 
 def make_road(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> PaperTable:
     """Return the table of notebook 07; parameters as :func:`make`."""
-    found = {study: evidence.find(folder, study, only=only) for study in _with_vault(studies.names())}
+    found = {study: evidence.find(folder, study, only=only) for study in _with_vault(studies.everything())}
     return road.road(found, draws=draws)
 
 

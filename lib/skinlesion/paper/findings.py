@@ -177,7 +177,7 @@ def _road(numbers: Numbers) -> str:
     alone = " Of one training, an interval is of the images alone." if (worth.seeds == 1).any() else ""
     return (
         "**The road to 92%.** What prints the preprint's numbers by its whole interval, of "
-        f"{len(scores['accuracy'])} rows at {len(sizes)} size{'s' if len(sizes) > 1 else ''}. "
+        f"{scores['accuracy'].row.nunique()} ways at up to {len(sizes)} size{'s' if len(sizes) > 1 else ''}. "
         f"{which[:1].upper()}{which[1:]}. Accuracy is undecided in {undecided}. On untouched lesions, the networks' "
         f"accuracy is {worth['mean'].min():.3f} to {worth['mean'].max():.3f}.{alone}"
     )

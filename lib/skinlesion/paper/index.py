@@ -164,4 +164,4 @@ def _scores(run: runs.Files) -> list[str]:
     if not run.find("predictions.csv"):
         return ["not measured"] * len(SCORES)
     scored = evaluation.measured(*predictions.part(run.read_csv("predictions.csv"), "test")[:2], where="summary")
-    return [number(scored[score]) for score in SCORES]
+    return [number(float(scored[score])) for score in SCORES]

@@ -14,7 +14,9 @@ from skinlesion.paper import claims
 from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import Evidence
 from skinlesion.paper.tables import PaperTable
+from skinlesion.parameters import Augmentation, Parameters
 from skinlesion.reporting import tables
+from skinlesion.runs import originals
 from skinlesion.scoring import evaluation, readings, seeds
 from skinlesion.scoring.readings import Left, Reading
 from skinlesion.scoring.seeds import Draws, Scores
@@ -41,12 +43,12 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         The runs of every study that has a vault.
     """
     rows, shown = [], []
-    measured: dict[str, Evidence] = {}
-    for clean in [study for study in found if parameters.load(study).mistake is None and found[study].seeds]:
-        size = paper.size(parameters.load(clean))
-        beside = {study: each for study, each in found.items() if paper.size(parameters.load(study)) == size}
-        measured |= beside
-        for facts, scored in _rows(beside, clean=found[clean], draws=draws):
+    first = originals({(study, seed): run for study, each in found.items() for seed, run in each.runs.items()})
+    own = {study for study, seed in first.values()}
+    measured = {study: each for study, each in found.items() if study in own}
+    for size in dict.fromkeys(paper.size(parameters.load(study)) for study in measured):
+        beside = {study: each for study, each in measured.items() if paper.size(parameters.load(study)) == size}
+        for facts, scored in _rows(beside, draws=draws):
             for quantity, scores in scored.items():
                 rows += paper.long(scores.table().loc[list(SCORES)], **facts, quantity=quantity)
             shown.append(_cells(facts, {quantity: scores.table() for quantity, scores in scored.items()}))
@@ -56,7 +58,7 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
         "scores on a vault of lesions that no mistake touches, the same in every row. A row that is read is another "
         f"reading of the clean network, without training. A cell is a {paper.mean(measured)}; printed minus vault "
         f"accuracy is the primary endpoint. The preprint prints {claimed}; a row crosses a number where its whole "
-        f"interval does. {paper.of(measured)}"
+        f"interval does. {_merged(first)}{paper.of(measured)}"
     )
     return PaperTable("road", pd.DataFrame(rows), paper.headed(shown, *(shown or [{}])[0]), caption)
 
@@ -69,21 +71,34 @@ def crosses(row: pd.Series) -> str:
     return "yes" if low >= claimed else "no" if high < claimed else "open"
 
 
-def _rows(
-    found: Mapping[str, Evidence], *, clean: Evidence, draws: int
-) -> Iterator[tuple[dict[str, Any], dict[str, Scores]]]:
+def _merged(first: Mapping[tuple[str, int], tuple[str, int]]) -> str:
+    """Name the studies that are the trainings of another row."""
+    same = {study: other for (study, _), (other, _) in first.items() if other != study}
+    return "".join(f"{study} is the training of {other}, and has no row of its own. " for study, other in same.items())
+
+
+def _recipe(chosen: Parameters) -> str:
+    """Say in what the recipe differs from the one as written."""
+    if not any(getattr(chosen, name) for name in Augmentation.model_fields):
+        return ", without augmentation"
+    return ", improved recipe" if chosen.ema_decay else ""
+
+
+def _rows(found: Mapping[str, Evidence], *, draws: int) -> Iterator[tuple[dict[str, Any], dict[str, Scores]]]:
     """Yield the facts of each row of one size, and its scores by quantity, all of the same draws of lesion groups."""
-    groups = np.unique(np.concatenate([split.lesion_group.unique() for split in clean.splits.values()]))
-    drawn = Draws.of(groups, draws=draws)
-    worth = _Worth(clean, drawn)
+    chosen = {study: parameters.load(study) for study in found}
+    clean = next((found[study] for study in found if not chosen[study].mistake and not _recipe(chosen[study])), None)
+    splits = (clean or next(iter(found.values()))).splits.values()
+    groups = np.unique(np.concatenate([split.lesion_group.unique() for split in splits]))
+    worth = _Worth(clean, Draws.of(groups, draws=draws))
     for study, runs_of in found.items():
-        mistake = parameters.load(study).mistake
-        made = {**readings.TRAINED[mistake], **(readings.REREAD if mistake is None else {})}
-        shared = runs_of.shared_with(clean)
+        mistake, recipe = chosen[study].mistake, _recipe(chosen[study])
+        made = {**readings.TRAINED[mistake], **(readings.REREAD if chosen[study].readings else {})}
+        shared = runs_of.shared_with(clean) if clean else runs_of
         for name, reading in made.items() if shared.seeds else ():
             facts = {
-                "row": name,
-                "says": reading.says,
+                "row": name + recipe,
+                "says": reading.says + recipe,
                 "made by": "read" if name in readings.REREAD else "trained",
                 "study": study,
                 "size": paper.size(parameters.load(study)),
@@ -95,7 +110,7 @@ def _rows(
 class _Worth:
     """Scores of readings and of what the vault says of their networks, each network's vault scored once."""
 
-    def __init__(self, clean: Evidence, drawn: Draws) -> None:
+    def __init__(self, clean: Evidence | None, drawn: Draws) -> None:
         self.drawn = drawn
         self.known: dict[Any, Scores] = {}
         self.clean = clean
@@ -107,8 +122,11 @@ class _Worth:
         for score, instead in reading.scores.items():
             printed.measured[score], printed.drawn[score] = printed.measured[instead], printed.drawn[instead]
         worth = self._vault(runs_of, left, reading)
-        clean = self._vault(self.clean.shared_with(runs_of), None, readings.TRAINED[None]["clean"])
-        return {PRINTED: printed, WORTH: worth, OPTIMISM: printed.minus(worth), GAIN: worth.minus(clean)}
+        scored = {PRINTED: printed, WORTH: worth, OPTIMISM: printed.minus(worth)}
+        if self.clean:
+            clean = self._vault(self.clean.shared_with(runs_of), None, readings.TRAINED[None]["clean"])
+            scored[GAIN] = worth.minus(clean)
+        return scored
 
     def _vault(self, runs_of: Evidence, left: Mapping[int, Left] | None, reading: Reading) -> Scores:
         key = (runs_of.study, tuple(runs_of.seeds), reading.vault)
@@ -141,7 +159,7 @@ def _cells(facts: Mapping[str, object], found: Mapping[str, pd.DataFrame]) -> di
         "accuracy": cells[PRINTED]["accuracy"],
         "in the vault": cells[WORTH]["accuracy"],
         "difference": cells[OPTIMISM]["accuracy"],
-        "better than clean by": cells[GAIN]["accuracy"],
+        "better than clean by": cells[GAIN]["accuracy"] if GAIN in cells else "–",
         f"crosses {CLAIMED['accuracy']:g}": crosses(printed.loc["accuracy"]),
         "macro F1": cells[PRINTED]["macro_f1"],
         "macro F1 in the vault": cells[WORTH]["macro_f1"],
