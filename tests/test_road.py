@@ -71,8 +71,9 @@ def test_another_recipe_has_rows_of_its_own_beside_the_clean_one(published):
     shutil.copytree(published / "quick_road_clean", published / "quick_road_plain")
     path = published / "quick_road_plain" / "seed-0" / "predictions.csv"
     files.write_csv(path, pd.read_csv(path).sample(frac=1, random_state=0))  # another training
-    shutil.copytree(published / "quick_road_by_image", published / "improved_by_image")
-    files.write_csv(published / "improved_by_image" / "seed-0" / "predictions.csv", pd.read_csv(path).iloc[::-1])
+    shutil.copytree(published / "quick_road_clean", published / "improved_by_image")
+    path = published / "improved_by_image" / "seed-0" / "predictions.csv"
+    files.write_csv(path, pd.read_csv(path).iloc[::-1])
     numbers = collection.make_road(published, draws=20).numbers
     rows = numbers[numbers.study == "quick_road_plain"]
     assert {name.removesuffix(", without augmentation") for name in rows.row} == {"clean", *readings.REREAD}
