@@ -46,7 +46,8 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
     first = originals({(study, seed): run for study, each in found.items() for seed, run in each.runs.items()})
     own = {study for study, seed in first.values()}
     measured = {study: each for study, each in found.items() if study in own}
-    for size in dict.fromkeys(paper.size(parameters.load(study)) for study in measured):
+    largest = sorted(map(parameters.load, measured), key=lambda chosen: (-chosen.image_size, -chosen.epochs))
+    for size in dict.fromkeys(map(paper.size, largest)):
         beside = {study: each for study, each in measured.items() if paper.size(parameters.load(study)) == size}
         for facts, scored in _rows(beside, draws=draws):
             for quantity, scores in scored.items():
