@@ -13,6 +13,7 @@ OFF = {
     "vault_fraction",
     "mistake",
     "epoch_steps",
+    "train_share",
     "small_size",
     "small_epochs",
     "teachers",

@@ -56,6 +56,7 @@ class Split(_Group):
     validation_fraction: float = Field(default=0.075, gt=0, lt=1)
     calibration_fraction: float = Field(default=0.075, gt=0, lt=1)
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    train_share: float = Field(default=1.0, gt=0, le=1)
 
 
 class Model(_Group):
@@ -237,6 +238,8 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recip
         if self.crossover:
             first, rest = "one image of each lesion that has several test", "of the lesions with one image "
         train = 1 - validation - calibration - test
+        if self.train_share < 1:
+            rest += f"{self.train_share:.1%} of "
         return f"{first}, {rest}{train:.1%} train, {validation:.1%} validation, {calibration:.1%} calibration"
 
     @property
