@@ -19,8 +19,10 @@ LEFT := $(value STUDY)
 $(foreach c,a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9 _,$(eval LEFT := $$(subst $(c),,$$(LEFT))))
 NUMBERS := $(value SEEDS) $(value SEED)
 $(foreach c,0 1 2 3 4 5 6 7 8 9,$(eval NUMBERS := $$(subst $(c),,$$(NUMBERS))))
+NUMBERS += $(filter-out 0,$(filter 0%,$(value SEEDS) $(value SEED)))
 ifneq ($(LEFT)$(strip $(NUMBERS)),)
-$(error STUDY is a name of lower-case letters, digits and _, SEEDS are numbers; not '$(value STUDY)' with '$(value SEEDS)')
+$(error STUDY is a name of lower-case letters, digits and _, SEEDS and SEED are numbers such as 0 or 12; not \
+  '$(value STUDY)' with '$(value SEEDS)' and '$(value SEED)')
 endif
 $(foreach name,DATA WEIGHTS PYTHON,$(if $(findstring $$,$(subst $$$$,,$(value $(name)))),\
   $(error $(name) has a $$ in it, which make takes for a variable: write $$$$ in its place)))

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -24,6 +25,21 @@ def test_what_a_user_can_mend_ends_in_one_line_and_a_fault_of_the_program_in_its
         monkeypatch.setattr(program, "_plan", raising(error))
         with pytest.raises(type(error)):
             program.main(["plan"])
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_a_word():
+    """As ``predict … | head -1`` does."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "skinlesion", "plan", "--missing"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "lib")},
+        stdout=writes,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_an_unknown_study_and_a_wrong_value_are_refused_in_words(capsys):

@@ -240,6 +240,15 @@ def test_what_is_no_name_never_reaches_a_shell(project, study):
     assert not (project / "x").exists()
 
 
+@pytest.mark.parametrize("seeds", ["SEEDS=0 01", "SEEDS=00", "SEED=01", "SEEDS=0,1", "SEEDS=-1"])
+def test_a_seed_has_one_name(project, seeds):
+    """Pages would lie in seed-01, and the files of the same run in seed-1."""
+    output, status, _ = make(project, "report", seeds)
+    assert status != 0
+    assert "SEEDS and SEED are numbers such as 0 or 12" in output
+    assert not (project / "log").exists()
+
+
 @pytest.mark.parametrize("folder", ["a b", "it's", "(x)", "a&b", "a;touch x", "~x", "a:b", 'say "x"', "$$x"])
 def test_any_folder_can_be_named(project, folder):
     make(project, "report", "STUDY=quick", f"DATA={folder}")

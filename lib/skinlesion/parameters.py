@@ -421,16 +421,4 @@ def _explain(fault: Any) -> str:
         return f"`{key}` is missing"
     if fault["type"] == "value_error":
         return str(fault["msg"]).removeprefix("Value error, ")
-    value = fault["input"]
-    text = f"`{key}` is {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-    if isinstance(value, str) and _is_number(value):
-        text += " (YAML reads 1e-3 as text: write 0.001 or 1.0e-3, without quotes)"
-    return text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return f"`{key}` is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

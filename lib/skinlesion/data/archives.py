@@ -144,9 +144,15 @@ def open_container(container: Path) -> Iterator[Callable[[str], bytes]]:
     with open_zip(container) as opened:
 
         def read(name: str) -> bytes:
-            if opened.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # zipfile unpacks other kinds without a bound.
-                raise DatasetError(f"{name} in {container.name} is packed in an unusual way: use deflate")
+            entry = opened.getinfo(name)
+            deflated = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            if entry.flag_bits & 1 or not deflated:  # zipfile unpacks other kinds without a bound, or not at all
+                names: dict[int, str] = getattr(zipfile, "compressor_names", {})  # not in its type stubs
+                kind = names.get(entry.compress_type, f"method {entry.compress_type}")
+                odd = "a password" if entry.flag_bits & 1 else kind
+                raise DatasetError(
+                    f"{name} in {container.name} is packed with {odd}: pack it anew, with deflate and no password"
+                )
             try:
                 with opened.open(name) as member:
                     content = member.read(MOST_BYTES + 1)
@@ -193,7 +199,7 @@ def open_picture(content: bytes, *, formats: tuple[str, ...] = ("JPEG",)) -> Ite
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise DatasetError(f"{image.width}×{image.height} pixels are more than any image of the data has")
+                raise DatasetError(f"{image.width}×{image.height} pixels are more than {MOST_PIXELS:,}: scale it down")
             yield image
     except DatasetError:
         raise
@@ -206,7 +212,7 @@ def open_picture(content: bytes, *, formats: tuple[str, ...] = ("JPEG",)) -> Ite
 def undecodable(image_id: str, member: Member, reason: object) -> DatasetError:
     """Return the error that names an image and where it lies."""
     place = member.name if member.container.is_dir() else member.container.name
-    return DatasetError(f"image {image_id} in {place} cannot be decoded ({reason}): fetch the archive again")
+    return DatasetError(f"image {image_id} in {place} cannot be decoded ({reason}): put a sound one in its place")
 
 
 def read_bounded(path: Path, *, most: int | None = None) -> bytes:
@@ -226,7 +232,7 @@ def read_bounded(path: Path, *, most: int | None = None) -> bytes:
 
 def _bounded(content: bytes, name: str, most: int) -> bytes:
     if len(content) > most:
-        raise DatasetError(f"{name} has more than {most:,} bytes: no image is that large")
+        raise DatasetError(f"{name} has more than {most:,} bytes, the most that is read: is it the right file?")
     return content
 
 
