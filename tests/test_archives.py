@@ -166,7 +166,6 @@ NO_FILES = {
 }
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["ISIC_0000001.jpg", FIRST, "ISIC2018_Task3_Training_Input.zip"])
 @pytest.mark.parametrize("reason", NO_FILES)
 def test_what_is_named_like_an_image_or_an_archive_and_is_no_file_is_refused(tmp_path, monkeypatch, name, reason):

@@ -26,14 +26,14 @@ def test_every_step_is_done_once(tiny, opened, tmp_path, monkeypatch):
     output.mkdir()
     steps = campaign.steps(output, studies=["demo"], seeds=[0], overrides={**changed, "epochs": 1}, sides=(32,))
     assert [name for name, _, _ in steps] == ["speed", "exactness", "demo, seed 0", "demo_resnet18, seed 0"]
-    assert campaign.go(5, steps)
+    assert campaign.go(600, steps)
     assert all(left.is_file() for _, left, _ in steps)
     run = output / "reports" / "demo_resnet18" / "seed-0"
     assert {"history.csv", "manifest.json", "model.safetensors", "predictions.csv", "split.csv"} <= {
         path.name for path in run.iterdir()
     }
     assert json.loads((run / "manifest.json").read_text())["parameters"]["backbone"] == "resnet18"
-    assert campaign.go(5, [(name, left, pytest.fail) for name, left, _ in steps])
+    assert campaign.go(600, [(name, left, pytest.fail) for name, left, _ in steps])
 
 
 def test_training_that_the_time_runs_out_on_is_gone_on_with(tiny, opened, tmp_path, monkeypatch, capsys):
@@ -49,15 +49,15 @@ def test_training_that_the_time_runs_out_on_is_gone_on_with(tiny, opened, tmp_pa
         return real(self, *batch)
 
     monkeypatch.setattr(engine.Engine, "take_step", step)
-    assert not campaign.go(5, steps)
+    assert not campaign.go(600, steps)
     assert "time is over in demo, seed 0: interrupted in epoch 1 after step 2" in capsys.readouterr().out
     assert not campaign.go(0, steps)  # nothing is begun when the time is over
-    assert campaign.go(5, steps)
+    assert campaign.go(600, steps)
     assert "resumed after epoch 0 of 2, step 2" in capsys.readouterr().out
 
 
 def test_what_cannot_be_saved_is_stopped_all_the_same(tmp_path, capsys):
-    assert not campaign.go(0.01, [("slow", tmp_path / "slow", lambda: time.sleep(60))])
+    assert not campaign.go(0.03, [("slow", tmp_path / "slow", lambda: time.sleep(86_400))])
     assert "time is over in slow: nothing of it is kept" in capsys.readouterr().out
 
 
@@ -68,7 +68,7 @@ def test_a_step_that_fails_does_not_stop_the_others(tmp_path, capsys):
         raise training.TrainingError("no such device")
 
     with pytest.raises(training.TrainingError):
-        campaign.go(1, [("first", tmp_path / "first", fail), ("second", left, left.touch)])
+        campaign.go(600, [("first", tmp_path / "first", fail), ("second", left, left.touch)])
     assert left.exists()
     assert "failed: first: TrainingError: no such device" in capsys.readouterr().out
 

@@ -270,7 +270,6 @@ def test_a_bad_first_image_is_named(copied, tiny, fault, extracted):
         _ = dataset.open_dataset(chosen).title
 
 
-@pytest.mark.timeout(20)
 def test_a_table_that_is_no_file_is_refused(copied):
     (copied / "HAM10000_metadata").unlink()
     os.mkfifo(copied / "HAM10000_metadata.csv")

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import shutil
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -202,7 +201,7 @@ def test_a_path_outside_the_project_is_shown_by_its_last_part(tmp_path):
 def hold(path, held, told):
     with files.alone(path, report=told.put):
         held.set()
-        time.sleep(60)
+        time.sleep(86_400)
 
 
 def test_a_second_process_says_that_it_waits_and_goes_on_when_the_first_is_killed(tmp_path):
@@ -210,11 +209,15 @@ def test_a_second_process_says_that_it_waits_and_goes_on_when_the_first_is_kille
     held, told = context.Event(), context.Queue()
     first = context.Process(target=hold, args=(tmp_path / "page", held, told))
     first.start()
-    assert held.wait(60)
+    held.wait()
     lines = []
-    threading.Timer(0.5, first.kill).start()
-    with files.alone(tmp_path / "page", report=lines.append):
-        assert not first.is_alive() or first.join(10) is None
+
+    def kill(line):
+        lines.append(line)
+        first.kill()
+
+    with files.alone(tmp_path / "page", report=kill):
+        first.join()
     assert lines == ["another process is at work on page: waiting for it to end"]
-    with files.alone(tmp_path / "page", report=lines.append):
+    with files.alone(tmp_path / "page", report=kill):
         assert len(lines) == 1

@@ -432,7 +432,6 @@ def test_a_network_written_with_more_metadata_than_is_known_is_used(released):
     assert inference.load(released[1])[1]["classes"] == DX
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("make", "reason"),
     [

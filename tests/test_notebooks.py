@@ -1,12 +1,10 @@
 import ast
 import copy
-import json
-import subprocess
-import sys
 
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 from conftest import tiny_overrides
 from nbclient import NotebookClient
@@ -107,16 +105,14 @@ def test_a_notebook_runs_twice_in_one_kernel(finished, notebook, tmp_path):
     first = next(cell for cell in content.cells if "parameters" in cell.metadata.get("tags", ()))
     first.source += "".join(f"\n{name} = {value!r}" for name, value in chosen.items())
     content.cells = [*content.cells, *copy.deepcopy(content.cells)]
-    ran = NotebookClient(content, timeout=300, kernel_name="python3").execute()
+    ran = NotebookClient(content, startup_timeout=pages.PATIENCE, **pages.KERNEL).execute()
     assert all(output.output_type != "error" for cell in ran.cells for output in cell.get("outputs", ()))
 
 
 def test_a_notebook_runs_by_hand_with_papermill(finished, tmp_path):
-    given = tmp_path / "given.yaml"
-    given.write_text(json.dumps(finished.parameters.model_dump()))
-    command = [sys.executable, "-m", "papermill", str(files.ROOT / "notebooks" / "04_evaluation.ipynb")]
-    command += [str(tmp_path / "out.ipynb"), "-f", str(given), "-p", "bootstrap_draws", "30"]
-    subprocess.run(command, check=True, capture_output=True, text=True, cwd=files.ROOT)
+    notebook, given = files.ROOT / "notebooks" / "04_evaluation.ipynb", finished.parameters.model_dump()
+    given["bootstrap_draws"] = 30
+    papermill.execute_notebook(notebook, tmp_path / "out.ipynb", given, start_timeout=pages.PATIENCE, **pages.KERNEL)
     assert finished.read_json("metrics.json")["bootstrap"]["draws"] == 30
 
 

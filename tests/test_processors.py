@@ -1,14 +1,14 @@
+import itertools
 import os
 import platform
 import subprocess
 import sys
-import time
+from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 
 from skinlesion import files, processors
-
-BUSY = "print(1, flush=True)\nwhile True: pass"
 
 
 @pytest.fixture
@@ -45,17 +45,14 @@ def test_cores_that_others_use_are_left_to_them(alone, monkeypatch, busy, thread
     assert processors.choose() == threads
 
 
-def test_a_busy_process_is_seen_and_this_one_is_not():
-    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        neighbours = processors.Neighbours()
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:  # as busy as can be
-            pass
-        beside = neighbours.cores()
-        process.kill()
-    assert beside > 0.3
-    assert beside < processors.usable()
+def test_what_others_compute_is_counted_and_what_this_process_does_is_not(monkeypatch):
+    Times = namedtuple("Times", "user nice system idle iowait steal guest", defaults=[0] * 7)
+    everyone = iter([Times(), Times(user=20, idle=15, iowait=3, steal=2)])
+    own = iter([Times(), Times(user=7, system=3)])
+    monkeypatch.setattr(processors.psutil, "cpu_times", lambda: next(everyone))
+    monkeypatch.setattr(processors.psutil, "Process", lambda: SimpleNamespace(cpu_times=lambda: next(own)))
+    monkeypatch.setattr(processors, "time", SimpleNamespace(monotonic=itertools.count(step=10).__next__))
+    assert processors.Neighbours().cores() == 1.0
 
 
 def test_a_run_is_crowded_where_threads_have_to_share_cores(monkeypatch):

@@ -35,7 +35,7 @@ def parameters_dx(lesion):
     return splits.DX[lesion % 7]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31 - 1),
     train=st.floats(0.4, 0.7),

@@ -128,9 +128,11 @@ def test_a_process_killed_ten_times_at_random_ends_as_the_one_that_was_not(task,
         before = state.stat().st_mtime_ns if state.exists() else None
         process = context.Process(target=run_alone, args=(task, tiny, folder, update))
         process.start()
-        while process.is_alive() and (state.stat().st_mtime_ns if state.exists() else None) == before:
-            time.sleep(0.005)
-        time.sleep(dice.uniform(0, 0.3))  # in a step, in validation, or while the state is written
+        for _ in range(dice.randint(1, 3)):
+            while process.is_alive() and (now := state.stat().st_mtime_ns if state.exists() else None) == before:
+                time.sleep(0.001)
+            before = now
+        time.sleep(dice.uniform(0, 0.05))  # in a step, in validation, or while the state is written
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL  # it had not ended by itself

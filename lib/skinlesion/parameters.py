@@ -141,7 +141,7 @@ class Runtime(_Group):
     store: Literal["auto", "resident", "streaming"] = "auto"
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     galleries: bool = True
-    cell_timeout_minutes: int = Field(default=10, ge=1)  # without progress; a cell may take as long as it likes
+    cell_timeout_minutes: int = Field(default=30, ge=1)  # without progress; a cell may take as long as it likes
     output: str = "reports/local"
     cache: str = "data/store"
 

@@ -405,7 +405,7 @@ def _processor() -> str:
 def _output(*command: str) -> str | None:
     """Return what a command prints, or None where it is not there or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -44,7 +44,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         made = Path(folder) / "kernels.so"
         linked = [str(SOURCE), "-Wl,--as-needed", *map(str, pool), "-lm", "-o", str(made)]
         try:
-            subprocess.run([*_compiler(), *kind, *_FLAGS, *linked], check=True, capture_output=True, timeout=120)
+            subprocess.run([*_compiler(), *kind, *_FLAGS, *linked], check=True, capture_output=True, timeout=1800)
             loaded = ctypes.CDLL(str(made))
         except (OSError, subprocess.SubprocessError):
             return None

@@ -19,9 +19,12 @@ from typing import Any
 import nbformat
 import papermill
 from bs4 import BeautifulSoup
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from pygments.formatters import HtmlFormatter
+from traitlets import default
 from traitlets.config import Config
 
 from skinlesion import files, runs
@@ -53,7 +56,20 @@ PAPER, ROAD = "06_paper_tables", "07_road"
 
 TEMPLATE = Path(__file__).with_name("template")
 
-START_TIMEOUT = 120  # seconds until a kernel must have answered
+PATIENCE = 3600
+"""Seconds after which a kernel that has not answered hangs; :mod:`skinlesion.reporting.watch` sees it sooner."""
+
+
+class Kernels(AsyncKernelManager):
+    """Starts the kernel of the Python that runs this, whatever else a user's Jupyter knows as ``python3``."""
+
+    @default("kernel_spec_manager")
+    def _this_python_alone(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+
+KERNEL: Mapping[str, Any] = {"kernel_name": "python3", "kernel_manager_class": Kernels, "iopub_timeout": PATIENCE}
+"""How a notebook is run, by papermill or nbclient."""
 
 
 class ReportError(StudyError):
@@ -127,6 +143,7 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
     os.environ["TQDM_DISABLE"] = "1"
+    os.environ["MATPLOTLIBRC"] = os.devnull  # what matplotlib has to say of a user's settings belongs on no page
     try:
         with (
             files.alone(output),
@@ -137,9 +154,8 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
                 str(notebook),
                 str(partial),
                 parameters=parameters.model_dump(),
-                kernel_name="python3",
                 cwd=str(notebook.parent),
-                start_timeout=START_TIMEOUT,
+                start_timeout=PATIENCE,
                 execution_timeout=None,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
@@ -148,6 +164,7 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
                 extra_arguments=["--log-level=CRITICAL"],
                 # Sockets in a folder of their own: kernels started side by side cannot take each other's ports.
                 config=Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}),
+                **KERNEL,
             )
     except Exception as error:
         if stalled.is_set():
