@@ -91,16 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
-    campaign = commands.add_parser(
-        "campaign", help="benchmark, check and train on a fast machine, so long as it is there"
-    )
-    campaign.add_argument("output", type=Path)
-    campaign.add_argument("--minutes", type=float, default=9.0, help="then stop; call again to go on")
-    campaign.add_argument("--studies", nargs="+", default=["paper", "paper_lesion"])
-    campaign.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    campaign.add_argument("--sides", nargs="+", type=int, default=[224, 96], help="of the benchmark's images")
-    campaign.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
-    campaign.set_defaults(run=_campaign)
     predict = commands.add_parser(
         "predict",
         help="say what a trained network sees in pictures; research only, not for diagnosis",
@@ -123,9 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (data, verify):
         command.add_argument("--dataset", default="ham10000", choices=["ham10000", "isic2018_test"])
         command.add_argument("folder", type=Path)
-    bench = commands.add_parser("bench", help="measure training and prediction beside plain loops")
-    bench.add_argument("--data", type=Path, help="a folder with HAM10000, for the paper study on a GPU")
-    bench.add_argument("--weights", default="none", help="starting weights of the paper study")
+    bench = commands.add_parser("bench", help="measure training with plain loops and with the engine")
     bench.set_defaults(run=_bench)
     costs = commands.add_parser("costs", help="measure what networks cost: size, operations, memory and speed")
     costs.add_argument("--side", type=int, default=96, help="of the images, in pixels")
@@ -238,15 +226,6 @@ def _train(options: argparse.Namespace) -> None:
         distributed.stop()
 
 
-def _campaign(options: argparse.Namespace) -> None:
-    from skinlesion.bench import campaign  # as above
-
-    overrides = dict(parameters.parse_override(text) for text in options.set)
-    wanted = {"studies": options.studies, "seeds": options.seeds, "sides": options.sides}
-    if campaign.go(options.minutes, campaign.steps(options.output, overrides=overrides, **wanted)):
-        print(f"everything is done and lies in {options.output}")
-
-
 def _predict(options: argparse.Namespace) -> int:
     threads = _share_cores("auto")
     from skinlesion import files  # as above
@@ -345,14 +324,14 @@ def _bench(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
     from skinlesion.bench import benchmarks
 
-    benchmarks.measure(files.ROOT / "reports" / "benchmarks", data=options.data, weights=options.weights)
+    benchmarks.speed(files.ROOT / "reports" / "benchmarks")
 
 
 def _costs(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.bench import costs
+    from skinlesion.bench import benchmarks
 
-    costs.measure(files.ROOT / "reports" / "benchmarks", side=options.side)
+    benchmarks.costs(files.ROOT / "reports" / "benchmarks", side=options.side)
 
 
 def _paper(options: argparse.Namespace) -> None:
