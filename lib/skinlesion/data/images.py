@@ -1,4 +1,7 @@
-"""From archives to arrays: images decoded into memory-mapped stores, one a size, and what the pixels are."""
+"""From archives to arrays: images decoded into memory-mapped stores, one a size, and what the pixels are.
+
+Each is decoded once for each store, at the scale that is nearest to it, and once whole for the survey; all are kept.
+"""
 
 from __future__ import annotations
 
