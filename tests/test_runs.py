@@ -184,3 +184,9 @@ def test_one_damaged_run_stops_neither_index_nor_plan_nor_tables(tmp_path, name,
 
 def test_a_list_names_each_once_however_it_was_joined():
     assert runs.listed(["one", "two and one", "two", "three"]) == "one and two and three"
+
+
+def test_a_folder_that_is_named_almost_like_a_runs_stands_for_none(tmp_path):
+    for name in ("seed-1", "seed-02", "seed-²", "seed-x"):
+        (tmp_path / "quick" / name).mkdir(parents=True)
+    assert {key: run.folder.name for key, run in runs.find(tmp_path).items()} == {("quick", 1): "seed-1"}
