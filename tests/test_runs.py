@@ -193,3 +193,9 @@ def test_runs_of_one_training_count_once(tmp_path):
     changed = there["quick_plain", 0].read_csv("predictions.csv").sample(frac=1, random_state=0)
     files.write_csv(there["quick_plain", 0].folder / "predictions.csv", changed)
     assert set(runs.originals(there).values()) == {("quick", 0), ("quick_plain", 0)}
+
+
+def test_a_folder_that_is_named_almost_like_a_runs_stands_for_none(tmp_path):
+    for name in ("seed-1", "seed-02", "seed-²", "seed-x"):
+        (tmp_path / "quick" / name).mkdir(parents=True)
+    assert {key: run.folder.name for key, run in runs.find(tmp_path).items()} == {("quick", 1): "seed-1"}

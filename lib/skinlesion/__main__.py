@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict",
         help="say what a trained network sees in pictures; research only, not for diagnosis",
-        description="Reads JPEG, PNG, WEBP, TIFF and BMP of any shape; hidden files in folders are passed over.",
+        description="Reads JPEG, PNG, WEBP, TIFF, BMP and AVIF of any shape, colours by their profile; hidden files in "
+        "folders are passed over.",
         epilog=f"Status: 0, all files were read; {SOME_SKIPPED}, some were skipped, each named on stderr with the "
         "reason; 1, an error, or none could be read.",
     )

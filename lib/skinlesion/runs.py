@@ -208,7 +208,7 @@ def find(folder: Path, study: str = "*") -> dict[tuple[str, int], Files]:
     found = {}
     for path in folder.glob(f"{study}/seed-*"):
         seed, run = path.name.removeprefix("seed-"), Files(path)
-        if not (seed.isascii() and seed.isdigit()):
+        if not re.fullmatch(r"0|[1-9][0-9]*", seed):  # seed-01 must not stand for seed-1
             continue
         try:
             for name in ("manifest.json", "metrics.json", "preprocessing.json"):

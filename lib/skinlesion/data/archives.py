@@ -50,6 +50,9 @@ IMAGE_ID = re.compile(r"(ISIC|SYN)_\d{7}")
 ANY_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
 """What an image may be called: as the archive's, and of somebody's own."""
 
+PHONES = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC"}
+"""What phones write, by how the brand in a file's first box begins."""
+
 MOST_BYTES = 20_000_000
 """No image of the data is larger; the original's largest is well under a megabyte."""
 MOST_PIXELS = 50_000_000
@@ -204,6 +207,9 @@ def open_picture(content: bytes, *, formats: tuple[str, ...] = ("JPEG",)) -> Ite
     except DatasetError:
         raise
     except UnidentifiedImageError:
+        form = PHONES.get(content[8:11]) if content[4:8] == b"ftyp" else None
+        if form and form not in formats:
+            raise DatasetError(f"it is {form}, which is not read here: save it as JPEG") from None
         raise DatasetError(f"no {' or '.join(formats)}" if content else "it is empty") from None
     except Exception as error:  # what a decoder meets in a stranger's bytes, it raises in its own words
         raise DatasetError(str(error) or type(error).__name__) from error
