@@ -23,7 +23,7 @@ import pandas as pd
 
 from skinlesion import files
 from skinlesion.errors import StudyError
-from skinlesion.parameters import Parameters, from_namespace
+from skinlesion.parameters import Parameters, Runtime, from_namespace
 
 PACKAGES = [
     "torch",
@@ -159,8 +159,10 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the run's files are written."""
-        return self.parameters.run_folder
+        """Where the run's files are written: in the usual `output` where that of the run is :data:`PUBLISHED`."""
+        asked = self.parameters
+        usual = asked.model_copy(update={"output": Runtime().output})
+        return (usual if files.resolve(asked.output) == PUBLISHED else asked).run_folder
 
     @property
     def cache(self) -> Path:
@@ -168,9 +170,10 @@ class Run:
         return files.resolve(self.parameters.cache)
 
     def files(self, name: str) -> Files:
-        """Return the folder that has a file: the run's own, or where that has not, the published run's."""
-        own, published = Files(self.folder), Files(PUBLISHED / self.folder.parent.name / self.folder.name)
-        return published if own.find(name) is None and published.find(name) else own
+        """Return the folder that has a file: the one of `output`, else the published run's, else that to write to."""
+        asked, own = self.parameters.run_folder, Files(self.folder)
+        places = (Files(asked), Files(PUBLISHED / asked.parent.name / asked.name))
+        return next((place for place in places if place.find(name)), own)
 
     def other(self, study: str | None) -> Run | None:
         """Return the run of another study with the same seed, or None where it has no predictions."""
@@ -326,7 +329,10 @@ def open_run(namespace: Mapping[str, Any]) -> Run:
     namespace
         The notebook's ``globals()``: ``study`` names the file, other parameters set there win over it.
     """
-    return Run(from_namespace(namespace))
+    run = Run(from_namespace(namespace))
+    if run.folder != run.parameters.run_folder:
+        print(f"What is published is read, and never written: this notebook writes to {files.shown(run.folder)}.")
+    return run
 
 
 def now() -> str:
@@ -338,8 +344,8 @@ def source() -> dict[str, Any]:
     """Say which commit the code is of, whether code or parameters differ from it, and which the protocol is of."""
     commit = _output("git", "-C", str(files.ROOT), "rev-parse", "HEAD")
     watched = ("lib", "notebooks", "parameters", "requirements.lock")
-    changed = _output("git", "-C", str(files.ROOT), "status", "--porcelain", "--", *watched)
-    protocol = _output("git", "-C", str(files.ROOT), "log", "-1", "--format=%H", "--", "parameters/PROTOCOL.md")
+    changed = _output("git", "-C", str(files.ROOT), "status", "--porcelain", "--untracked-files", "--", *watched)
+    protocol = _output("git", "-C", str(files.ROOT), "rev-list", "-1", "HEAD", "--", "parameters/PROTOCOL.md")
     return {
         "commit": commit or None,
         "clean": None if commit is None else changed == "",

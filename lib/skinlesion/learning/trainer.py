@@ -153,7 +153,7 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
 
 
 def _kept(run: runs.Run, inputs: Inputs) -> Kept | None:
-    own = runs.Files(run.folder)
+    own = runs.Files(run.parameters.run_folder)
     if not own.finished or (run.folder / "checkpoint").exists():
         return None
     manifest, now = own.manifest, runs.manifest(run)["parameters"]

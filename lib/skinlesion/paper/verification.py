@@ -173,8 +173,6 @@ def _hashes(folder: Path) -> Check:
             faults.append(f"{path} is not there")
         elif files.sha256(folder / path) != digest:
             faults.append(f"{path} is not the published file")
-    if faults:
-        faults.append("`git checkout -- reports` brings back what was published")
     return Check("files", faults, f"{len(sums)} have their published SHA-256, and there is no other")
 
 
