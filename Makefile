@@ -31,9 +31,13 @@ $(foreach name,DATA WEIGHTS PYTHON,$(if $(findstring $$,$(subst $$$$,,$(value $(
 ifeq ($(origin PYTHON),undefined)
 PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/.synced
+PYTHONPATH := # packages of another project would come before those of .venv
 endif
 # Kernels run in notebooks/, so the library needs its whole path.
 export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
+# What else is set for another project's Python and Jupyter.
+unexport JUPYTER_PATH PYTHONHOME PYTHONWARNINGS PYTHONOPTIMIZE
+export JUPYTER_PREFER_ENV_PATH := 1
 export PYTHON STUDY DATA WEIGHTS GALLERIES
 
 RUN := "$$PYTHON" -m skinlesion
@@ -91,7 +95,8 @@ JOBS = $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 SHARE = $(if $(filter -j%,$(MAKEFLAGS)),RUNS_AT_ONCE=$(firstword $(shell printf '%s\n' $(JOBS) $(words $(SEEDS)) | sort -n)))
 
 # A page and the files its notebook leaves are made together: pattern rules with several targets run once.
-page = $(SHARE) $(RUN) report --study "$$STUDY" --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
+PAGE = $(OUT)/seed-$*/$(basename $(notdir $<)).html
+page = @echo "Making $(PAGE)"; $(SHARE) $(RUN) report --study "$$STUDY" --seed $* $(SET) $< $(PAGE)
 
 $(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON) $(call figures,eda) \
     lib/skinlesion/learning/models.py
@@ -104,7 +109,7 @@ $(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_prepro
 $(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
     $(OUT)/seed-%/split.csv $(call figures,training) lib/skinlesion/processors.py $(call rooms,learning) \
     lib/skinlesion/scoring/predictions.py
-	$(if $(LAUNCH),$(LAUNCH) $(RUN) train --study "$$STUDY" --seed $* $(SET))
+	@$(if $(LAUNCH),echo "Training seed $* of $(STUDY)"; $(LAUNCH) $(RUN) train --study "$$STUDY" --seed $* $(SET))
 	$(page)
 
 $(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
@@ -148,11 +153,12 @@ paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.
 
 $(PAPER): reports/tables/%.html: notebooks/%.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
     $(filter-out %.checked,$(COMMON)) $(call rooms,reporting/figures scoring paper) | $(ENVIRONMENT)
-	$(RUN) report --study paper --set output=reports $< $@
+	@echo "Making $@ and its tables: minutes"
+	@$(RUN) report --study paper --set output=reports $< $@
 
 $(RELEASED)/MODEL_CARD.md: $(wildcard $(addprefix $(RELEASED)/,manifest.json metrics.json errors.json official.json portable.csv)) \
     lib/skinlesion/paper/card.py $(call rooms,reporting) | $(ENVIRONMENT)
-	$(RUN) card $(RELEASED)
+	@$(RUN) card $(RELEASED)
 
 verify: $(ENVIRONMENT) ## Compute the published scores and tables again (DATA: with subgroups): no images, no GPU
 	@$(RUN) verify $${DATA:+--data "$$DATA"} $(if $(DETAILS),--details)

@@ -64,18 +64,24 @@ def test_every_error_of_the_library_has_one_root():
     assert {"DatasetError", "CheckpointError", "ReportError", "ParametersError"} <= named
 
 
+@pytest.mark.parametrize("shadowed", [False, True], ids=["not installed", "of another project"])
 @pytest.mark.parametrize("package", ["yaml", "pydantic", "torch", "papermill", "pandas"])
-def test_a_package_that_is_not_there_is_named_with_the_way_to_it(tmp_path, package):
-    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\")")
+def test_a_package_that_is_not_there_is_named_with_the_way_to_it(tmp_path, package, shadowed):
+    fault = ImportError("for another Python\nas numpy says") if shadowed else ModuleNotFoundError("it is not there")
+    (tmp_path / f"{package}.py").write_text(f"raise {fault!r}")
     command = (
         ["report", "--study", "demo", "x.ipynb", "x.html"] if package == "papermill" else ["check", "--study", "demo"]
     )
+    start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from skinlesion.__main__ import main; sys.exit(main())"
+    run = ["-m", "skinlesion"] if shadowed else ["-c", start]
     done = subprocess.run(
-        [sys.executable, "-m", "skinlesion", *command, "--set", f"data={tmp_path / 'drawn'}"],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'lib'}"},
+        [sys.executable, *run, *command, "--set", f"data={tmp_path / 'drawn'}"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'lib'}" if shadowed else str(ROOT / "lib")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [f"error: No module named '{package}': {program.INSTALL}"]
+    way = f"PYTHONPATH puts the packages of {tmp_path} before those of this Python: unset it"
+    told = f"for another Python: {way}" if shadowed else f"it is not there: {program.INSTALL}"
+    assert done.stderr.splitlines() == [f"error: {told}"]

@@ -14,7 +14,7 @@ from skinlesion.files import ROOT
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> log
-echo "$PYTHONPATH" > path
+echo "$PYTHONPATH:$JUPYTER_PATH$PYTHONHOME" > path
 echo "$RUNS_AT_ONCE" >> share
 case "$3" in
   inputs|plan) exec REAL "$@" ;;
@@ -46,14 +46,14 @@ def project(tmp_path):
     return tmp_path
 
 
-def make(project, *arguments, fail=""):
+def make(project, *arguments, fail="", python="PYTHON=./python", **others):
     """Run make; return what it printed, its status, and the notebooks that were run, in order."""
     (project / "log").unlink(missing_ok=True)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(
-        ["make", "PYTHON=./python", *arguments],
+        ["make", python, *arguments],
         cwd=project,
-        env={**environment, "FAIL": fail},
+        env={**environment, "FAIL": fail, **others},
         capture_output=True,
         text=True,
         check=False,
@@ -77,11 +77,24 @@ def test_the_first_report_runs_everything_and_says_where_it_is(project):
     assert sorted(ran) == ALL
     assert ran.index("02_preprocessing") < ran.index("03_training") < ran.index("04_evaluation")
     assert "reports/local/demo/seed-0/05_error_analysis.html" in output
+    assert all(f"Making reports/local/demo/seed-0/{name}.html\n" in output for name in ALL)
+    assert "$" not in output  # no command is shown
 
 
 def test_an_environment_that_has_not_the_library_finds_it_from_every_folder(project):
     make(project, "report")
     assert (project / "path").read_text().split(":")[0].strip() == str(project / "lib")
+
+
+def test_packages_and_kernels_of_another_project_do_not_reach_the_environment(project):
+    (project / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy2(project / "python", project / ".venv" / "bin")
+    (project / ".venv" / ".synced").touch()
+    set_for_others = dict.fromkeys(("PYTHONPATH", "PYTHONHOME", "JUPYTER_PATH"), "/another")
+    make(project, "report", python="SEEDS=0", **set_for_others)
+    assert set((project / "path").read_text().strip().strip(":").split(":")) == {str(project / "lib")}
+    make(project, "report", **set_for_others)
+    assert (project / "path").read_text().strip().strip(":").endswith(":/another")  # an environment of one's own
 
 
 def test_the_second_report_does_nothing_and_says_so_at_once(project):
@@ -203,7 +216,10 @@ def test_the_paper_tables_are_made_from_the_runs_that_are_here_and_only_when_the
     run = project / "reports/paper/seed-0/predictions.csv.xz"
     run.parent.mkdir(parents=True)
     run.touch()
-    assert sorted(make(project, "paper")[2]) == PAPER
+    output, _, ran = make(project, "paper")
+    assert sorted(ran) == PAPER
+    assert "Making reports/tables/06_paper_tables.html" in output
+    assert "$" not in output
     assert make(project, "paper")[2] == []
     for changed in ("reports/paper/seed-0/predictions.csv.xz", "lib/skinlesion/paper/claims.py"):
         change(project, changed)
@@ -322,6 +338,8 @@ def test_missing_runs_are_made_by_study_and_seed_and_a_failed_one_stops_no_other
 
 
 def test_training_is_launched_by_what_launches_jobs(project):
-    make(project, "report", "LAUNCH=env JOB=1")
+    output, _, _ = make(project, "report", "LAUNCH=env JOB=1")
     log = (project / "log").read_text().splitlines()
     assert sum(" train --study demo --seed 0" in line for line in log) == 1
+    assert "Training seed 0 of demo\n" in output
+    assert "$" not in output

@@ -22,10 +22,22 @@ if TYPE_CHECKING:
 
 INSTALL = "install requirements.lock into this Python, or let `make` do it into .venv (without PYTHON=)"
 
+
+def _lacking(error: ImportError) -> str:
+    """Say what to do about a package that is not there, or that is another project's; raise what is our own fault."""
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    others = [path for path in others if Path(path).resolve() != Path(__file__).resolve().parents[1]]
+    if not others and not isinstance(error, ModuleNotFoundError):
+        raise error
+    shadow = f"PYTHONPATH puts the packages of {', '.join(others)} before those of this Python: unset it"
+    said, _, _ = str(error).partition("\n")
+    return f"error: {said.rstrip(':')}: {shadow if others else INSTALL}"
+
+
 try:
     from skinlesion import parameters, processors
-except ModuleNotFoundError as error:
-    sys.exit(f"error: {error}: {INSTALL}")
+except ImportError as error:
+    sys.exit(_lacking(error))
 
 SOME_SKIPPED = 3
 """Status of ``predict`` where it could not read every file."""
@@ -47,8 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses it twice gets one sentence all the same
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return 130
-    except ModuleNotFoundError as error:
-        print(f"error: {error}: {INSTALL}", file=sys.stderr)
+    except ImportError as error:
+        print(_lacking(error), file=sys.stderr)
         return 1
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -389,7 +401,8 @@ def _verify(options: argparse.Namespace) -> None:
         done += 1
         failed += bool(check.faults)
     if failed:
-        raise StudyError(f"{failed} of {done} checks failed: what is published is not what was computed")
+        way = "`git checkout -- reports README.md` (or a fresh copy) brings it back"
+        raise StudyError(f"{failed} of {done} checks failed: what is published is not what was computed; {way}")
     print(f"All {done} checks passed (make verify DETAILS=yes lists them): published files are what they were, scores")
     print("and tables are what the predictions say, and so are the sentences of README.md.")
     if metadata is None:
