@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
-from conftest import tiny_overrides
+from conftest import publish, tiny_overrides
 from nbclient import NotebookClient
 
 from skinlesion import files, parameters, runs
@@ -129,6 +129,17 @@ def test_a_run_made_again_is_bit_identical_and_leaves_the_first_alone(finished, 
 def test_the_file_for_the_challenge_holds_the_probabilities_of_the_test_part(finished):
     test = finished.read_csv("predictions.csv").query("part == 'test'")
     pd.testing.assert_frame_equal(finished.read_csv("isic.csv"), isic.submission(test))
+
+
+@pytest.mark.parametrize(("stem", "table"), [(pages.PAPER, "claims.csv"), (pages.ROAD, "road.csv")])
+def test_a_page_across_runs_says_how_far_it_is_and_leaves_its_tables_beside_it(tmp_path, capsys, stem, table):
+    publish(tmp_path / "reports", "paper", 0)
+    across = parameters.load("paper", {"output": str(tmp_path / "reports"), "bootstrap_draws": 20})
+    pages.make(files.ROOT / "notebooks" / f"{stem}.ipynb", across, tmp_path / "tables" / f"{stem}.html")
+    assert (tmp_path / "tables" / table).is_file()
+    assert not (tmp_path / "reports" / "tables").exists()
+    assert ("tables: claims" in capsys.readouterr().out) == (stem == pages.PAPER)
+    assert "tables: claims" not in (tmp_path / "tables" / f"{stem}.html").read_text()
 
 
 def code(notebook):

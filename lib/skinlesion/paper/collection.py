@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from skinlesion import parameters, runs, studies
@@ -11,7 +11,13 @@ from skinlesion.paper import tables as paper
 from skinlesion.paper.tables import PaperTable, over_seeds
 
 
-def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> dict[str, PaperTable]:
+def make(
+    folder: Path,
+    *,
+    draws: int,
+    only: Collection[Path] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, PaperTable]:
     """Return every table of notebook 06, by name.
 
     Rows come from the runs that are there, and from those that are planned.
@@ -24,7 +30,19 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         Of the bootstrap.
     only
         Run folders to be considered; absent, all.
+    report
+        Is told how far it is: it takes minutes.
     """
+    made = {}
+    for table in _made(folder, draws=draws, only=only, report=report):
+        made[table.name] = table
+        report(f"{len(made)} tables: {table.name}")
+    return made
+
+
+def _made(
+    folder: Path, *, draws: int, only: Collection[Path] | None, report: Callable[[str], None]
+) -> Iterator[PaperTable]:
     planned = studies.everything()
     here = [study for study, _ in runs.find(folder) if study not in planned]
     known = [*planned, *(study for study in dict.fromkeys(here) if parameters.ABLATED in study)]
@@ -32,38 +50,42 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
     steps = {study: found.pop(study) for study in ladder.studies_of(planned)}
     vaults = {study: found.pop(study) for study in _with_vault(known)}
     main = {study: found[study] for study in claims.STUDIES}
-    measured = {(study, "test"): over_seeds(runs_of, "test", draws) for study, runs_of in found.items()}
+    measured = {}
+    for study, runs_of in found.items():
+        measured[study, "test"] = over_seeds(runs_of, "test", draws)
+        report(f"{len(measured)} of {len(found)} studies: {study}")
     measured |= {(study, "validation"): over_seeds(runs_of, "validation", draws) for study, runs_of in main.items()}
     said = paper.between(found, measured)
-    scores = claims.scores({study: runs_of for study, runs_of in found.items() if not runs_of.synthetic}, measured)
-    changes = [effects.effects(found, planned, draws=draws, between=said, name=name) for name in effects.QUESTIONS]
-    cost = costs.costs(folder, planned, scores=scores.numbers, networks=changes[-1].numbers)
-    made = [
-        claims.claims(main, measured, costs.verdicts(cost.numbers), between=said),
-        claims.estimands(main, draws=draws, between=said),
-        claims.selection(main),
-        effects.leak(found, draws=draws, between=said),
-        *changes,
-        cost,
-        ladder.ladder({**found, **steps}, planned, draws=draws),
-        best.best(found, draws=draws),
-        effects.sources(found, draws=draws),
-        effects.spread(found, planned),
-        claims.labels(found),
-        scores,
-        claims.per_class(main, draws=draws, between=said),
-        claims.convergence(main),
-        claims.assumptions(),
-        checklist.checklist(),
-        claims.runs({**found, **vaults, **steps}),
-    ]
-    return {table.name: table for table in made}
+    yield (scores := claims.scores({name: each for name, each in found.items() if not each.synthetic}, measured))
+    for name in effects.QUESTIONS:
+        yield (changed := effects.effects(found, planned, draws=draws, between=said, name=name))
+    yield (cost := costs.costs(folder, planned, scores=scores.numbers, networks=changed.numbers))
+    yield claims.claims(main, measured, costs.verdicts(cost.numbers), between=said)
+    yield claims.estimands(main, draws=draws, between=said)
+    yield claims.selection(main)
+    yield effects.leak(found, draws=draws, between=said)
+    yield ladder.ladder({**found, **steps}, planned, draws=draws)
+    yield best.best(found, draws=draws)
+    yield effects.sources(found, draws=draws)
+    yield effects.spread(found, planned)
+    yield claims.labels(found)
+    yield claims.per_class(main, draws=draws, between=said)
+    yield claims.convergence(main)
+    yield claims.assumptions()
+    yield checklist.checklist()
+    yield claims.runs({**found, **vaults, **steps})
 
 
-def make_road(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> PaperTable:
+def make_road(
+    folder: Path,
+    *,
+    draws: int,
+    only: Collection[Path] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> PaperTable:
     """Return the table of notebook 07; parameters as :func:`make`."""
     found = {study: evidence.find(folder, study, only=only) for study in _with_vault(studies.everything())}
-    return road.road(found, draws=draws)
+    return road.road(found, draws=draws, report=report)
 
 
 def _with_vault(names: Iterable[str]) -> list[str]:

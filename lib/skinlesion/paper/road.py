@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,13 +34,15 @@ DRAWN = ("accuracy", "macro_f1")
 CLAIMED = {claim.score: claim.value for claim in claims.CLAIMS if claim.part == "test"}
 
 
-def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
+def road(found: Mapping[str, Evidence], *, draws: int, report: Callable[[str], None] = lambda line: None) -> PaperTable:
     """Return what every mistake prints, and what its network is worth: trained rows, and readings of the clean network.
 
     Parameters
     ----------
     found
         The runs of every study that has a vault.
+    report
+        Is told of every row that is made.
     """
     rows, shown = [], []
     first = originals({(study, seed): run for study, each in found.items() for seed, run in each.runs.items()})
@@ -53,6 +55,7 @@ def road(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
             for quantity, scores in scored.items():
                 rows += paper.long(scores.table().loc[list(SCORES)], **facts, quantity=quantity)
             shown.append(_cells(facts, {quantity: scores.table() for quantity, scores in scored.items()}))
+            report(f"{len(shown)} rows: {facts['row']}, {size}")
     claimed = " and ".join(f"{value:g} ({tables.heading(score)})" for score, value in CLAIMED.items())
     caption = (
         "What mistakes of protocol print, and what the same networks are worth: scores as an author prints them, and "

@@ -127,8 +127,8 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     notebook
         One of ``notebooks/``.
     output
-        The HTML file. While the notebook runs, ``<output>.partial.ipynb`` lies beside it; after a failure it
-        stays there, with everything up to the failing cell.
+        The HTML file; tables of the paper are written beside it. While the notebook runs,
+        ``<output>.partial.ipynb`` lies there; after a failure it stays, with everything up to the failing cell.
 
     Raises
     ------
@@ -136,7 +136,9 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
         Naming the notebook, the cell, the error and the partial notebook; or saying that it got nowhere for
         ``cell_timeout_minutes``.
     """
-    limit, stalled = parameters.cell_timeout_minutes, threading.Event()
+    limit, stalled, given = parameters.cell_timeout_minutes, threading.Event(), parameters.model_dump()
+    if notebook.stem in (PAPER, ROAD):
+        given["tables_folder"] = str(output.parent.absolute())
     partial = output.with_suffix(".partial.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     # Papermill warns of every key that is not in the parameters cell; load() has checked them all.
@@ -153,7 +155,7 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
             papermill.execute_notebook(
                 str(notebook),
                 str(partial),
-                parameters=parameters.model_dump(),
+                parameters=given,
                 cwd=str(notebook.parent),
                 start_timeout=PATIENCE,
                 execution_timeout=None,
@@ -209,6 +211,8 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
+            if "progress" in _tags(cell):  # was for who waited
+                cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
         if "parameters" in _tags(cell):
             cell.source = _as_run(cell.source, given)
     exporter = HTMLExporter(
