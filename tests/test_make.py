@@ -1,14 +1,11 @@
 """The Makefile's graph, with a stand-in for Python that writes what the real command would and keeps a log."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from test_rooms import LIBRARY, imported
 
 from skinlesion.files import ROOT
 
@@ -17,7 +14,10 @@ echo "$@" >> log
 echo "$PYTHONPATH:$JUPYTER_PATH$PYTHONHOME" > path
 echo "$RUNS_AT_ONCE" >> share
 case "$3" in
-  inputs|plan) exec REAL "$@" ;;
+  plan) exec REAL "$@" ;;
+  inputs) for output; do :; done
+    if test -n "$SEEN"; then exec REAL "$@"; fi
+    test -f "$output" || { mkdir -p "$(dirname "$output")"; : > "$output"; } ;;
   index) : > "$4/index.html" ;;
   report)
     for output; do :; done
@@ -109,12 +109,8 @@ def test_the_second_report_does_nothing_and_says_so_at_once(project):
     ("touched", "expected"),
     [
         ("notebooks/04_evaluation.ipynb", ["04_evaluation"]),
-        ("notebooks/01_eda.ipynb", ["01_eda"]),
-        ("notebooks/03_training.ipynb", ALL[2:]),
-        ("lib/skinlesion/scoring/conformal.py", ALL[3:]),
+        ("notebooks/02_preprocessing.ipynb", ALL[1:]),
         ("lib/skinlesion/data/splits.py", ALL),
-        ("lib/skinlesion/reporting/figures/error_analysis.py", ALL[4:]),
-        ("lib/skinlesion/learning/augmentation.py", ALL[1:]),
         ("README.md", []),
     ],
 )
@@ -125,42 +121,18 @@ def test_only_what_depends_on_a_changed_file_runs(project, touched, expected):
 
 
 def test_a_changed_value_makes_new_reports_and_a_changed_comment_none(project):
-    make(project, "report")
+    make(project, "report", SEEN="really")
     study = project / "parameters/demo.yaml"
     study.write_text(study.read_text() + "# a comment\n")
-    assert make(project, "report")[2] == []
+    assert make(project, "report", SEEN="really")[2] == []
     study.write_text(study.read_text() + "hue: 0.1\n")
-    assert sorted(make(project, "report")[2]) == ALL
-
-
-def needed(notebook):
-    """The library's files that a notebook imports, and that these import."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    found, left = set(), imported("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
-    while left:
-        name = left.pop()
-        path = LIBRARY / f"{name.replace('.', '/')}.py"
-        if path.is_file() and path not in found:
-            found.add(path)
-            left |= imported(path.read_text(encoding="utf-8"))
-    return {str(path.relative_to(ROOT)) for path in found}
-
-
-@pytest.mark.parametrize("page", [*ALL, *PAPER])
-def test_a_page_depends_on_what_its_notebook_imports_and_on_no_room_that_it_does_not(project, page):
-    listed = make(project, "-pnq", "pages", "paper")[0]
-    name = f"reports/tables/{page}.html" if page in PAPER else f"reports/local/demo/seed-%/{page}.html"
-    rule = next(line for line in listed.splitlines() if line.startswith(f"{name}") and ".ipynb" in line)
-    given = {word for word in rule.split() if word.startswith("lib/") and word.endswith(".py")}
-    wanted = needed(ROOT / "notebooks" / f"{page}.ipynb")
-    assert wanted <= given
-    assert {str(Path(path).parent) for path in given} == {str(Path(path).parent) for path in wanted}
+    assert sorted(make(project, "report", SEEN="really")[2]) == ALL
 
 
 def test_other_data_makes_other_reports(project):
-    make(project, "report", "STUDY=quick", "DATA=here")
-    assert make(project, "report", "STUDY=quick", "DATA=here")[2] == []
-    assert sorted(make(project, "report", "STUDY=quick", "DATA=there")[2]) == ALL
+    make(project, "report", "STUDY=quick", "DATA=here", SEEN="really")
+    assert make(project, "report", "STUDY=quick", "DATA=here", SEEN="really")[2] == []
+    assert sorted(make(project, "report", "STUDY=quick", "DATA=there", SEEN="really")[2]) == ALL
 
 
 def test_a_changed_image_and_weights_of_the_same_name_make_new_reports(project):
@@ -169,11 +141,11 @@ def test_a_changed_image_and_weights_of_the_same_name_make_new_reports(project):
     for name in ("ISIC_1.jpg", "ISIC_2.jpg", "weights.pth"):
         (folder / name).write_text("as it was")
     given = ["report", "STUDY=quick", f"DATA={folder}", f"WEIGHTS={folder / 'weights.pth'}"]
-    make(project, *given)
-    assert make(project, *given)[2] == []
+    make(project, *given, SEEN="really")
+    assert make(project, *given, SEEN="really")[2] == []
     for change in (folder / "ISIC_2.jpg").unlink, lambda: (folder / "weights.pth").write_text("another"):
         change()
-        assert sorted(make(project, *given)[2]) == ALL
+        assert sorted(make(project, *given, SEEN="really")[2]) == ALL
 
 
 def test_a_failing_notebook_stops_the_build_and_loses_nothing(project):
@@ -241,7 +213,7 @@ def test_verify_and_reproduce_say_what_they_are_to_do(project):
 
 
 def test_a_study_that_does_not_exist_is_refused_and_leaves_nothing(project):
-    output, status, _ = make(project, "report", "STUDY=typo")
+    output, status, _ = make(project, "report", "STUDY=typo", SEEN="really")
     assert status != 0
     assert "there is no study 'typo'" in output
     assert not (project / "reports" / "local" / "typo").exists()
