@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from conftest import publish
 
-from skinlesion import files, plan, runs
+from skinlesion import errors, files, plan, runs
 from skinlesion.paper import evidence, index
 from skinlesion.runs import Files, RunError
 
@@ -204,7 +204,7 @@ def test_json_of_another_kind_is_named(tmp_path):
 def test_one_damaged_run_stops_neither_index_nor_plan_nor_tables(tmp_path, name, damage, capsys):
     publish(tmp_path, "quick", 1)
     damaged(tmp_path, name, DAMAGES[damage])
-    runs._say_once.cache_clear()
+    errors.say_once.cache_clear()
     assert "quick, seed 1" in index.write(tmp_path).read_text()
     assert [run.folder.name for run in plan.here(tmp_path).values() if run.folder.is_relative_to(tmp_path)] == [
         "seed-1"

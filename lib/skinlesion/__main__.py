@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from skinlesion.errors import StudyError
 
@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars redraw themselves, which a file cannot
+    if told := processors.told_by_openmp():
+        os.environ["OMP_NUM_THREADS"] = str(told)
     try:
         status = options.run(options) or 0
         sys.stdout.flush()
@@ -162,13 +164,6 @@ def _load(options: argparse.Namespace) -> parameters.Parameters:
     return parameters.load(options.study, overrides)
 
 
-def _share_cores(threads: int | Literal["auto"]) -> int:
-    """Say with how many threads this process and those it starts compute: before the libraries are loaded that ask."""
-    chosen = processors.choose(threads)
-    os.environ["OMP_NUM_THREADS"] = str(chosen)
-    return chosen
-
-
 def _inputs(options: argparse.Namespace) -> None:
     from skinlesion import files, plan  # slow to import, and a wrong parameter should be told at once
 
@@ -217,7 +212,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     chosen = _load(options)
-    _share_cores(chosen.threads)
+    processors.share(chosen.threads)
     from skinlesion.reporting import pages  # as above
 
     pages.make(options.notebook, chosen, options.output)
@@ -225,7 +220,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     chosen = _load(options)
-    _share_cores(chosen.threads)
+    processors.share(chosen.threads)
     from skinlesion import runs  # as above
     from skinlesion.learning import distributed, trainer
 
@@ -240,7 +235,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    threads = _share_cores("auto")
+    threads = processors.share("auto")
     from skinlesion import files  # as above
     from skinlesion.learning import inference
     from skinlesion.scoring import isic
@@ -451,7 +446,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     from skinlesion.paper import reproduction
 
     chosen = _load(options)
-    _share_cores(chosen.threads)
+    processors.share(chosen.threads)
     found = reproduction.reproduce(chosen)
     print(found.scores.round(4).to_string())
     for line in found.differs or ["nothing that is recorded"]:

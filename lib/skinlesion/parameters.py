@@ -137,7 +137,7 @@ class Arithmetic(_Group):
 class Runtime(_Group):
     """What decides how fast, and where files lie, and nothing of what is learnt."""
 
-    threads: int | Literal["auto"] = "auto"
+    threads: int | Literal["auto"] | list[int] = "auto"  # a list: of each epoch, of which the last is of all after it
     store: Literal["auto", "resident", "streaming"] = "auto"
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     galleries: bool = True
@@ -148,9 +148,10 @@ class Runtime(_Group):
     @field_validator("threads", mode="before")
     @classmethod
     def _threads_are_counted(cls, threads: object) -> object:
-        if threads == "auto" or (type(threads) is int and 1 <= threads <= 1024):
+        numbers = threads if isinstance(threads, list) and threads else [threads]
+        if threads == "auto" or all(type(number) is int and 1 <= number <= 1024 for number in numbers):
             return threads
-        raise ValueError(f"`threads` is {threads!r}: it should be auto, or a number from 1 to 1024")
+        raise ValueError(f"`threads` is {threads!r}: it should be auto, a number from 1 to 1024, or one for each epoch")
 
 
 class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recipe, Model, Split, Frame, Source):

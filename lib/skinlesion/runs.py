@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import importlib.metadata
 import io
 import json
@@ -12,7 +11,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from skinlesion import files
-from skinlesion.errors import StudyError
+from skinlesion.errors import StudyError, say_once
 from skinlesion.parameters import Parameters, Runtime, from_namespace
 
 PACKAGES = [
@@ -217,7 +215,7 @@ def find(folder: Path, study: str = "*") -> dict[tuple[str, int], Files]:
             for name in ("manifest.json", "metrics.json", "preprocessing.json"):
                 _ = run.find(name) and run.read_json(name)
         except RunError as error:
-            _say_once(f"left out: {error}")
+            say_once(f"left out: {error}")
         else:
             found[path.parent.name, int(seed)] = run
     return dict(sorted(found.items()))
@@ -227,11 +225,6 @@ def originals(found: Mapping[Any, Files]) -> dict[Any, Any]:
     """Return for each finished run the first run with the very same predictions: itself, unless it is that training."""
     first: dict[str, Any] = {}
     return {key: first.setdefault(files.sha256(run.require("predictions.csv")), key) for key, run in found.items()}
-
-
-@functools.cache
-def _say_once(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 def _table(content: bytes, columns: Iterable[str]) -> pd.DataFrame:

@@ -341,7 +341,6 @@ class Engine:
             "layers": kernels.describe(self.precision) if self.suited else "torch",
             "store": type(self.source).__name__.lower(),
             "processes": distributed.world_size(),
-            "threads": torch.get_num_threads(),
         }
 
 

@@ -46,7 +46,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         try:
             subprocess.run([*_compiler(), *kind, *_FLAGS, *linked], check=True, capture_output=True, timeout=1800)
             loaded = ctypes.CDLL(str(made))
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, ValueError, subprocess.SubprocessError):  # no compiler, no command, or one that fails
             return None
     return loaded if _shares_threads(loaded) else None
 

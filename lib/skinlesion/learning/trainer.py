@@ -175,7 +175,9 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained | Kept) -> No
     """
     if isinstance(trained, Kept):
         return
-    table = _said(inputs, trained, views=run.parameters.views)
+    with training.threads(int(trained.history.threads.iloc[-1])):  # so that these bits can be had again, too
+        table = _said(inputs, trained, views=run.parameters.views)
+        more = _readings(run.parameters, inputs, trained, table)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
     note_trained_on(run, inputs)
@@ -193,7 +195,7 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained | Kept) -> No
         network=files.sha256(run.folder / "model.safetensors"),
     )
     run.write_json("manifest.json", manifest)
-    if more := _readings(run.parameters, inputs, trained, table):
+    if more:
         run.write_csv("readings.csv", pd.concat([each.assign(reading=name) for name, each in more.items()]))
     run.write_csv("predictions.csv", table)
 

@@ -49,7 +49,8 @@ class Reproduction:
 def reproduce(parameters: Parameters) -> Reproduction:
     """Draw the split again, train again, and compare with the published run of this study and seed.
 
-    What was begun before goes on where it stopped.
+    What was begun before goes on where it stopped. Each epoch takes as many threads as it did, since they decide the
+    last bits, unless `threads` gives a number.
 
     Raises
     ------
@@ -58,7 +59,10 @@ def reproduce(parameters: Parameters) -> Reproduction:
     """
     published = PUBLISHED / parameters.study / f"seed-{parameters.seed}"
     _require(published)
-    again = parameters.model_copy(update={"output": FOLDER, "galleries": False})
+    update: dict[str, Any] = {"output": FOLDER, "galleries": False}
+    if parameters.threads == "auto":
+        update["threads"] = _threads(Files(published))
+    again = parameters.model_copy(update=update)
     for name in NOTEBOOKS:
         pages.make(files.ROOT / "notebooks" / f"{name}.ipynb", again, again.run_folder / f"{name}.html")
     return compare(published, again.run_folder)
@@ -83,7 +87,7 @@ def compare(published: Path, again: Path) -> Reproduction:
     scores["within"] = scores.again.between(scores.low, scores.high)
     splits = [side.read_csv("split.csv") for side in sides]
     differs = [] if splits[0].equals(splits[1]) else ["split: other images in some part"]
-    differs += _differences(*(_facts(side.manifest) for side in sides))
+    differs += _differences(*(_facts(side) for side in sides))
     if tables[0].equals(tables[1]):
         verdict = IDENTICAL
     else:
@@ -99,7 +103,14 @@ def _require(published: Path) -> None:
         )
 
 
-def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
+def _threads(run: Files) -> list[int]:
+    """Return how many threads computed each epoch of a run; older ones had one number for all."""
+    history = run.read_csv("history.csv")
+    return history.threads.tolist() if "threads" in history else [run.manifest["engine"]["threads"]] * len(history)
+
+
+def _facts(run: Files) -> dict[str, Any]:
+    manifest, threads = run.manifest, _threads(run)
     environment = manifest["sittings"][0]["environment"]
     chosen = {key: value for key, value in manifest["parameters"].items() if key not in IGNORED}
     packages = {name: environment["packages"].get(name) for name in ("torch", "torchvision", "numpy", "pillow")}
@@ -109,7 +120,7 @@ def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
         "starting weights": manifest["weights"],
         "hardware": environment["hardware"],
         "precision used": manifest["precision"],
-        "threads": manifest["engine"]["threads"],
+        "threads": threads if len(set(threads)) > 1 else threads[0],
         "layers": manifest["engine"].get("layers", "torch"),
         **packages,
     }
