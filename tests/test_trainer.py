@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,17 @@ def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
     before = {path: path.read_bytes() for path in run.folder.iterdir()}
     trainer.leave(run, inputs, kept)
     assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+def test_a_run_that_another_process_trains_is_left_to_it_which_is_named_and_keeps_its_split(finished):
+    run, inputs = finished
+    with files.alone(run.folder):
+        for act in (lambda: trainer.train(run, inputs), lambda: run.write_csv("split.csv", pd.DataFrame())):
+            with pytest.raises(
+                files.BusyError, match=rf"process {os.getpid()} on .* is at work on seed-0: wait for it"
+            ):
+                act()
+        run.write_json("eda.json", {})  # nobody trains on this
 
 
 @pytest.mark.parametrize("change", ["recipe", "data", "state", "file"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import io
@@ -193,8 +194,9 @@ class Run:
         return self.files(name).read_json(name)
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
-        """Write one of the run's tables, whole or not at all."""
-        files.write_csv(self.folder / name, table)
+        """Write one of the run's tables, whole or not at all; its split only while no process trains on it."""
+        with files.alone(self.folder) if name == "split.csv" else contextlib.nullcontext():
+            files.write_csv(self.folder / name, table)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one of the run's JSON files, whole or not at all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from skinlesion import files, runs
 from skinlesion.data import dataset, hashes, images, mistakes, splits
-from skinlesion.learning import augmentation, inference, models, training
+from skinlesion.learning import augmentation, distributed, inference, models, training
 from skinlesion.learning.engine import TrainingError
 from skinlesion.parameters import Parameters
 from skinlesion.scoring import predictions
@@ -133,23 +134,29 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
     """Train a run, or finish one that was cut off; with the errors of :func:`skinlesion.learning.training.train`.
 
     A run of the same recipe and data that was finished here, and whose state is gone, is not trained again.
+
+    Raises
+    ------
+    skinlesion.files.BusyError
+        If another process trains it, naming that.
     """
-    if kept := _kept(run, inputs):
-        report("this run is finished: it is not trained again")
-        return kept
-    return training.train(
-        inputs.store,
-        inputs.metadata.dx.map(dataset.DX.index).to_numpy(dtype=np.int64),
-        train_rows=inputs.rows("train"),
-        validation_rows=inputs.rows(mistakes.selecting(run.parameters.mistake)),
-        watched_rows=inputs.rows(*splits.SCORED),
-        parameters=run.parameters,
-        checkpoint=run.folder / "checkpoint",
-        fingerprint=" ".join((inputs.record["data"]["fingerprint"], *inputs.teachers)),
-        teachers=list(inputs.teachers.values()),
-        record=runs.record(),
-        report=report,
-    )
+    with files.alone(run.folder) if distributed.rank() == 0 else contextlib.nullcontext():
+        if kept := _kept(run, inputs):
+            report("this run is finished: it is not trained again")
+            return kept
+        return training.train(
+            inputs.store,
+            inputs.metadata.dx.map(dataset.DX.index).to_numpy(dtype=np.int64),
+            train_rows=inputs.rows("train"),
+            validation_rows=inputs.rows(mistakes.selecting(run.parameters.mistake)),
+            watched_rows=inputs.rows(*splits.SCORED),
+            parameters=run.parameters,
+            checkpoint=run.folder / "checkpoint",
+            fingerprint=" ".join((inputs.record["data"]["fingerprint"], *inputs.teachers)),
+            teachers=list(inputs.teachers.values()),
+            record=runs.record(),
+            report=report,
+        )
 
 
 def _kept(run: runs.Run, inputs: Inputs) -> Kept | None:

@@ -148,7 +148,7 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     os.environ["MATPLOTLIBRC"] = os.devnull  # what matplotlib has to say of a user's settings belongs on no page
     try:
         with (
-            files.alone(output),
+            files.alone(output.parent, output.name, wait=print),
             tempfile.TemporaryDirectory(dir=_short()) as sockets,
             watch.stalled(sockets, limit=limit * 60) as stalled,
         ):
