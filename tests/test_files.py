@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import socket
+import threading
 import time
 from pathlib import Path
 

@@ -106,6 +106,12 @@ def test_an_override_is_read_as_yaml_and_text_as_it_stands():
             parameters.parse_override(wrong)
 
 
+@pytest.mark.parametrize(("study", "seed", "same"), [("quick_split_0", 0, True), ("quick_split_1", 0, False)])
+def test_two_runs_with_one_identity_are_one_training_whatever_they_are_called(study, seed, same):
+    found = parameters.load(study, {"seed": seed}).training_identity()
+    assert (found == parameters.load("quick", {"seed": seed}).training_identity()) == same
+
+
 def test_what_needs_one_group_of_parameters_gets_what_that_group_alone_gives():
     strong = parameters.Augmentation(flip=False, hue=0.2)
     chosen = parameters.load("paper", {"flip": False, "hue": 0.2})

@@ -222,6 +222,15 @@ def test_a_number_of_threads_set_by_hand_is_kept_whatever_else_runs(task, tiny, 
     assert trained.history.threads.tolist() == [2, 2]
 
 
+def test_a_state_of_another_precision_is_not_gone_on_with(task, tiny, tmp_path, monkeypatch):
+    """As where a cluster gives the rest of a run to another kind of machine."""
+    monkeypatch.setattr(engine, "choose_precision", lambda *given: torch.bfloat16)
+    run(task, tiny, tmp_path)
+    monkeypatch.setattr(engine, "choose_precision", lambda *given: torch.float32)
+    _, lines = run(task, tiny, tmp_path)
+    assert lines[0].startswith("starting over: the checkpoint was made with other precision (bfloat16, now float32)")
+
+
 def test_another_recipe_starts_over_says_why_and_keeps_the_state_it_found(task, tiny, tmp_path):
     run(task, tiny, tmp_path)
     _, lines = run(task, tiny, tmp_path, learning_rate=0.0005)

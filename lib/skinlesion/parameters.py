@@ -30,7 +30,7 @@ class _Group(BaseModel):
 
 
 class Source(_Group):
-    """Which images."""
+    """Which images: the data's fingerprint says what they are."""
 
     data: str = "data/ham10000"
     synthetic_lesions: int | None = Field(default=None, ge=28, le=10_000)
@@ -117,7 +117,7 @@ class Augmentation(_Group):
 
 
 class Scoring(_Group):
-    """How it is scored."""
+    """How it is scored, once it has been trained."""
 
     bootstrap_draws: int = Field(default=10_000, ge=10)
     compare_with: str | None = Field(default=None, pattern=NAME)
@@ -243,6 +243,14 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recip
             rest += f"{self.train_share:.1%} of "
         return f"{first}, {rest}{train:.1%} train, {validation:.1%} validation, {calibration:.1%} calibration"
 
+    def training_identity(self) -> dict[str, Any]:
+        """Return what decides what is learnt: two runs with the same are one training, bit for bit.
+
+        That is on the same data and machine, with as many threads. Whether the seed of the split is the run's own or
+        given makes no difference.
+        """
+        return {name: getattr(self, name) for name in DECISIVE} | {"split_seed": self.drawn_with}
+
     @property
     def synthetic(self) -> bool:
         """Whether the study draws its own sample instead of reading HAM10000."""
@@ -257,6 +265,14 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recip
     def run_folder(self) -> Path:
         """Folder of this run's files: ``<output>/<study>/seed-<k>``."""
         return resolve(self.output) / self.study / f"seed-{self.seed}"
+
+
+DECISIVE = [
+    name
+    for name in Parameters.model_fields
+    if name != "study" and not any(name in group.model_fields for group in (Source, Scoring, Runtime))
+]
+"""Parameters that decide what is learnt: all but those of the groups that say they do not."""
 
 
 def load(study: str | Path, overrides: Mapping[str, Any] | None = None) -> Parameters:

@@ -135,6 +135,11 @@ class Files:
         return self.read_json("manifest.json") if self.find("manifest.json") else {}
 
     @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that the manifest states; what was no parameter then has its default."""
+        return {name: field.default for name, field in Parameters.model_fields.items()} | self.manifest["parameters"]
+
+    @property
     def synthetic(self) -> bool:
         """Whether it is of data drawn by a program."""
         return bool(self.manifest.get("data", {}).get("synthetic"))

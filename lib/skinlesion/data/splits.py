@@ -103,6 +103,12 @@ def _dropped(trained: pd.DataFrame, parameters: Parameters) -> pd.Series:
     return order.lesion_group[by.cumcount() >= kept]
 
 
+def is_of(parameters: Parameters, split: pd.DataFrame, metadata: pd.DataFrame) -> bool:
+    """Say whether a split is the one that some parameters draw, with its lesion groups; at most a second for folds."""
+    groups = split.set_index("image_id").lesion_group.reindex(metadata.image_id).reset_index(drop=True)
+    return draw(metadata, parameters, groups=groups).equals(split)
+
+
 def _test(
     unit: pd.Series, table: pd.DataFrame, metadata: pd.DataFrame, parameters: Parameters, share: float
 ) -> tuple[pd.Series, float]:

@@ -17,7 +17,7 @@ from skinlesion import files, runs
 from skinlesion.data import dataset, hashes, images, mistakes, splits
 from skinlesion.learning import augmentation, distributed, inference, models, training
 from skinlesion.learning.engine import TrainingError
-from skinlesion.parameters import Parameters
+from skinlesion.parameters import DECISIVE, Parameters
 from skinlesion.scoring import predictions
 
 BEFORE = -1
@@ -62,6 +62,8 @@ def open_inputs(run: runs.Run) -> Inputs:
         If there is no split yet.
     skinlesion.data.archives.DatasetError, skinlesion.learning.models.WeightsError
         If data or starting weights cannot be used.
+    skinlesion.data.splits.SplitError
+        If the split is of other data or parameters.
     skinlesion.learning.engine.TrainingError
         If the study has teachers, and none is there or one knows an image that this run does not train on.
     """
@@ -75,8 +77,8 @@ def open_inputs(run: runs.Run) -> Inputs:
     record = {"data": images.describe(data, cache=run.cache), "weights": weights}
     store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
     rows = mistakes.rows(split, data.metadata)
-    if (rows < 0).any():
-        raise splits.SplitError("split.csv was drawn for other data: run notebook 02 again")
+    if (rows < 0).any() or not splits.is_of(chosen, split, data.metadata):
+        raise splits.SplitError("split.csv was drawn for other data or parameters: run notebook 02 again")
     metadata = data.metadata.iloc[rows].reset_index(drop=True).assign(image_id=split.image_id)
     return Inputs(metadata, _with_copies(store, rows, chosen), split, record, teachers)
 
@@ -163,9 +165,10 @@ def _kept(run: runs.Run, inputs: Inputs) -> Kept | None:
     own = runs.Files(run.parameters.run_folder)
     if not own.finished or (run.folder / "checkpoint").exists():
         return None
-    manifest, now = own.manifest, runs.manifest(run)["parameters"]
-    same = all(now[name] == manifest["parameters"].get(name, now[name]) for name in training.RECIPE)
-    if not same or manifest["data"]["fingerprint"] != inputs.record["data"]["fingerprint"]:
+    manifest, now = own.manifest, runs.manifest(run, **inputs.record)
+    differing = [name for name in DECISIVE if own.parameters[name] != now["parameters"][name]]
+    facts = [(each["data"]["fingerprint"], each["weights"]) for each in (manifest, now)]
+    if differing or facts[0] != facts[1]:
         return None
     return Kept(own.read_csv("history.csv"), manifest["selected_epoch"], manifest["device"], manifest["precision"])
 

@@ -26,10 +26,7 @@ from skinlesion import processors
 from skinlesion.data.dataset import DX
 from skinlesion.learning import checkpoints, distributed
 from skinlesion.learning.engine import Engine, TrainingError, choose_device, determinism, learning_rate, logits
-from skinlesion.parameters import Augmentation, Frame, Model, Parameters, Perturbation, Recipe, Split
-
-RECIPE = [name for group in (Model, Frame, Split, Recipe, Perturbation, Augmentation) for name in group.model_fields]
-"""Parameters that make up the recipe, as a report lists it."""
+from skinlesion.parameters import Parameters
 
 DIVERGED = 5.0
 """A run has diverged when its loss stays above this many times the loss of guessing evenly."""
@@ -142,7 +139,9 @@ def train(
         watched = np.empty(0, np.int64) if watched_rows is None else watched_rows
         lines = report if distributed.rank() == 0 else lambda line: None
         run = _Run(engine, validation_rows, watched, checkpoint, lines)
-        run.resume(checkpoints.identity(parameters, fingerprint, train_rows, validation_rows, labels), record)
+        precision = str(engine.precision).removeprefix("torch.")
+        used = parameters.model_copy(update={"device": device.type, "precision": precision})
+        run.resume(checkpoints.identity(used, fingerprint, train_rows, validation_rows, labels), record)
         while len(run.history) < parameters.epochs:
             run.epoch()
         return run.finish()

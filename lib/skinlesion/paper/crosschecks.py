@@ -14,15 +14,13 @@ import pandas as pd
 
 from skinlesion import files, parameters
 from skinlesion.data import dataset, mistakes, splits
-from skinlesion.parameters import Augmentation, Frame, Parameters, Perturbation, Recipe, Split
 from skinlesion.runs import Files
 from skinlesion.scoring import evaluation, predictions
 
 NETWORK, CARD = "model.safetensors", "MODEL_CARD.md"
 
-DECISIVE = ["study", "seed", "backbone", "compare_with"]
-DECISIVE += [name for group in (Frame, Split, Recipe, Perturbation, Augmentation) for name in group.model_fields]
-"""Parameters that a run has from its study; data, arithmetic and the file of weights may be given with the command."""
+GIVEN = {"weights", *parameters.Arithmetic.model_fields}
+"""Decisive parameters that may be given with the command; a run has the others from its study."""
 
 CLOSE = 1e-5
 """Largest difference between what training and the predictions say of one network: what nine digits, and sums in
@@ -116,19 +114,17 @@ def older_than_the_protocol(run: Files) -> bool:
 
 def _parameters(run: Files) -> Iterator[str]:
     study, seed = run.folder.parent.name, int(run.folder.name.removeprefix("seed-"))
-    stated = run.manifest["parameters"]
+    stated = run.parameters
     if older_than_the_protocol(run):
         expected = {"study": study, "seed": seed}
     else:
         chosen = parameters.load(study, {"seed": seed}).model_dump()
-        expected = {name: chosen[name] for name in DECISIVE}
+        expected = {name: chosen[name] for name in ("study", "compare_with", *parameters.DECISIVE) if name not in GIVEN}
         if parameters.RANDOM in (chosen["weights"], stated["weights"]):
             expected["weights"] = chosen["weights"]
-    usual = {name: field.default for name, field in Parameters.model_fields.items()}  # of what was no parameter then
     for name, value in expected.items():
-        found = stated.get(name, usual[name])
-        if found != value:
-            yield f"manifest.json says {name} {found}, the study {value}"
+        if stated[name] != value:
+            yield f"manifest.json says {name} {stated[name]}, the study {value}"
 
 
 def _predictions(said: pd.DataFrame, split: pd.DataFrame) -> Iterator[str]:
@@ -266,8 +262,7 @@ def _data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.Data
         yield "split.csv states other lesions than the data's table"
     if not older_than_the_protocol(run):
         chosen = parameters.load(run.folder.parent.name, {"seed": run.manifest["parameters"]["seed"]})
-        groups = split.set_index("image_id").lesion_group.reindex(metadata.image_id).reset_index(drop=True)
-        if not splits.draw(metadata, chosen, groups=groups).equals(split):
+        if not splits.is_of(chosen, split, metadata):
             yield "split.csv is not the split that its study and seed draw"
         if run.find("preprocessing.json"):
             stated = run.read_json("preprocessing.json")
