@@ -58,9 +58,9 @@ def test_the_margins_are_those_of_the_protocol():
 
 def test_every_claim_has_one_row_with_both_splits_seeds_interval_and_verdict(made):
     table = made["claims"]
-    assert table.shown.claim.tolist() == [*(claim.name for claim in claims.CLAIMS), *costs.RULES]
+    assert table.shown.claim.tolist() == [*(claim.name for claim in claims.CLAIMS), *costs.WORDS]
     words = table.numbers[table.numbers.preprint.isna()]
-    assert words.verdict.tolist() == ["not measured"] * len(costs.RULES)
+    assert words.verdict.tolist() == ["not measured"] * len(costs.WORDS)
     table = dataclasses.replace(table, numbers=table.numbers[table.numbers.preprint.notna()])
     assert len(table.numbers) == 2 * len(claims.CLAIMS)
     assert (table.numbers.seeds == 2).all()
@@ -70,8 +70,6 @@ def test_every_claim_has_one_row_with_both_splits_seeds_interval_and_verdict(mad
     by_image = table.numbers.query("claim == 'accuracy' and split == 'by image'").iloc[0]
     assert table.shown["by image"][0].startswith(f"{by_image['mean']:.3f} (")
     assert table.shown["by image, verdict"][0] == f"{by_image.verdict}, {by_image.gap:+.3f}"
-    for word in ("2 seeds (0, 1)", "an abacus", "drawn at random", "no weights", "lesions", claims.RULE):
-        assert word in table.caption
 
 
 def test_what_was_not_run_is_said_to_be_not_measured(tmp_path):
@@ -86,7 +84,6 @@ def test_what_was_not_run_is_said_to_be_not_measured(tmp_path):
     assert (made["leak"].shown.accuracy == "not measured").all()
     empty = collection.make(tmp_path / "nowhere", draws=DRAWS)
     assert (empty["claims"].numbers.verdict == "not measured").all()
-    assert "No run is here yet." in empty["claims"].caption
 
 
 def test_a_lesion_votes_with_the_mean_of_its_images_and_lesions_of_one_image_are_scored_by_themselves(made, folder):
@@ -122,7 +119,7 @@ def test_the_kept_epoch_is_held_against_the_last_ones_and_against_peeking(folder
             rows = np.flatnonzero(tested)[:right]
             said[epoch, rows] = np.eye(len(DX))[labels[rows]]
         files.write_csv(run / "epochs.csv", summary.epochs(table, said.astype(np.float16)))
-    table = collection.make(tmp_path, draws=DRAWS)["selection"].numbers.set_index("epoch")
+    table = collection.make(tmp_path, draws=DRAWS, names=["selection"])["selection"].numbers.set_index("epoch")
     assert table.validation.tolist() == pytest.approx([0.9, 0.8, (0.6 + 0.9 + 0.7 + 0.6 + 0.8) / 5, 0.7])
     assert table.test.tolist() == pytest.approx([30 / 70, 35 / 70, (20 + 30 + 40 + 25 + 35) / 5 / 70, 40 / 70])
 
@@ -138,9 +135,10 @@ def test_every_open_choice_of_the_study_is_listed_with_its_reason(made):
 
 def test_convergence_and_runs_have_a_row_a_run(made):
     assert len(made["convergence"].numbers) == 4
-    assert made["convergence"].shown["training loss, first to last"][0] == "1.000 to 0.040"
-    there = made["runs"].numbers.study
-    assert there.value_counts().to_dict() == {"paper": 2, "paper_lesion": 2, "quick": 1, "quick_plain": 2}
+    assert made["convergence"].shown["train loss last"][0] == "0.040"
+    runs = made["runs"].numbers
+    assert (runs["tested images"] == 70).all()
+    assert runs.study.value_counts().to_dict() == {"paper": 2, "paper_lesion": 2, "quick": 1, "quick_plain": 2}
 
 
 def test_every_table_is_written_three_times_and_latex_is_ascii(made, tmp_path):
@@ -154,14 +152,14 @@ def test_every_table_is_written_three_times_and_latex_is_ascii(made, tmp_path):
 
 
 def test_only_the_runs_asked_for_are_counted(folder):
-    made = collection.make(folder, draws=DRAWS, only=[folder / "paper" / "seed-1"])
-    assert made["claims"].numbers.seeds.tolist() == [1, 0] * len(claims.CLAIMS) + [0] * len(costs.RULES)
+    made = collection.make(folder, draws=DRAWS, only=[folder / "paper" / "seed-1"], names=["claims"])
+    assert made["claims"].numbers.seeds.tolist() == [1, 0] * len(claims.CLAIMS) + [0] * len(costs.WORDS)
 
 
 def test_labels_in_doubt_are_counted_over_all_images_beside_wrong_answers(tmp_path):
     for seed in range(5):
         publish(tmp_path, "quick_folds", seed, hit=0.5)
-    table = collection.make(tmp_path, draws=DRAWS)["labels"]
+    table = collection.make(tmp_path, draws=DRAWS, names=["labels"])["labels"]
     rows = table.numbers.set_index("dx")
     assert rows.images["all"] == 5 * 70 == rows.images.drop("all").sum()
     tested = [Files(tmp_path / "quick_folds" / f"seed-{seed}").read_csv("predictions.csv") for seed in range(5)]
@@ -169,4 +167,3 @@ def test_labels_in_doubt_are_counted_over_all_images_beside_wrong_answers(tmp_pa
     wrong = tested[predictions.COLUMNS].to_numpy().argmax(1) != tested.dx.map(DX.index)
     assert rows["told wrongly"]["all"] == wrong.sum()
     assert "exchanged at random (10 times)" in table.caption
-    assert "not measured" in collection.make(tmp_path / "nowhere", draws=DRAWS)["labels"].caption

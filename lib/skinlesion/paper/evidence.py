@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinlesion import files, runs
+from skinlesion import files, parameters, runs
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
+from skinlesion.parameters import Parameters
 from skinlesion.runs import Files, listed
 from skinlesion.scoring import predictions
 
@@ -51,6 +52,16 @@ class Evidence:
         return list(self.runs)
 
     @cached_property
+    def chosen(self) -> Parameters:
+        """The parameters of the study."""
+        return parameters.load(self.study)
+
+    @property
+    def size(self) -> str:
+        """At what size the study is run, in words."""
+        return f"{self.chosen.image_size}×{self.chosen.image_size}, {self.chosen.epochs} epochs"
+
+    @cached_property
     def manifests(self) -> dict[int, dict[str, Any]]:
         """How each run came to be."""
         return {seed: run.manifest for seed, run in self.runs.items()}
@@ -67,6 +78,11 @@ class Evidence:
         return found
 
     @cached_property
+    def tested(self) -> dict[int, pd.DataFrame]:
+        """The rows of :attr:`predictions` that are of the test part."""
+        return {seed: table[table.part == "test"] for seed, table in self.predictions.items()}
+
+    @cached_property
     def splits(self) -> dict[int, pd.DataFrame]:
         """Which image was in which part of each run."""
         return {seed: run.read_csv("split.csv") for seed, run in self.runs.items()}
@@ -79,11 +95,12 @@ class Evidence:
     @property
     def out_of_fold(self) -> pd.DataFrame:
         """The test rows of all runs together: of a cross-validation, one row an image."""
-        tested = [table[table.part == "test"] for table in self.predictions.values()]
-        return pd.concat(tested, ignore_index=True)
+        return pd.concat(list(self.tested.values()), ignore_index=True)
 
     def shared_with(self, other: Evidence) -> Evidence:
         """Return its runs of the seeds that `other` has too."""
+        if self.runs.keys() <= other.runs.keys():
+            return self
         return Evidence(self.study, {seed: run for seed, run in self.runs.items() if seed in other.runs})
 
     def without_prior(self, tables: Mapping[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
