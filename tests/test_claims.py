@@ -151,11 +151,6 @@ def test_every_table_is_written_three_times_and_latex_is_ascii(made, tmp_path):
     np.testing.assert_allclose(numbers["mean"], made["claims"].numbers["mean"], atol=1e-6)
 
 
-def test_only_the_runs_asked_for_are_counted(folder):
-    made = collection.make(folder, draws=DRAWS, only=[folder / "paper" / "seed-1"], names=["claims"])
-    assert made["claims"].numbers.seeds.tolist() == [1, 0] * len(claims.CLAIMS) + [0] * len(costs.WORDS)
-
-
 def test_labels_in_doubt_are_counted_over_all_images_beside_wrong_answers(tmp_path):
     for seed in range(5):
         publish(tmp_path, "quick_folds", seed, hit=0.5)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from skinlesion import studies
-from skinlesion.data.dataset import DX
 from skinlesion.paper import costs
-from skinlesion.paper.tables import Reports, Row, images, scored, table
+from skinlesion.paper.tables import Reports, Row, table
 from skinlesion.reporting import tables
-from skinlesion.runs import originals
-from skinlesion.scoring import doubt, evaluation, lesions, predictions, seeds
-from skinlesion.scoring.seeds import Draws
+from skinlesion.scoring import evaluation
 
 
 @dataclass(frozen=True)
@@ -78,149 +74,9 @@ def claims(reports: Reports) -> Iterator[Row | dict[str, Any]]:
         yield Row({"claim": word}, shown={f"{split}, verdict": judged for split in STUDIES.values()}, numbers=[facts])
 
 
-@table("scores", first=("study",))
-def scores(reports: Reports) -> Iterator[Row]:
-    """Return the scores the preprint does not report, and of always naming one class."""
-    for runs_of in reports.of(*reports.compared):
-        if not runs_of.synthetic:
-            found = reports.headline(runs_of.study)
-            facts = {"study": runs_of.study, "size": runs_of.size, "seeds": len(runs_of.seeds)}
-            majority = np.mean([_majority(each) for each in runs_of.tested.values()])
-            accuracy = found.loc["accuracy"]
-            shown = {"between trainings": accuracy["between"], "of lesions": accuracy["lesions"]}
-            yield Row({**facts, "always the largest class": majority}, found, shown=shown)
-
-
-@table("estimands", first=("over", "split"), hidden=("seeds",))
-def estimands(reports: Reports) -> Iterator[Row]:
-    """Score the same networks over images (the primary number), with one vote a lesion, and on lesions of one image."""
-    for runs_of in reports.of(*STUDIES):
-        tested = runs_of.tested
-        kinds = {
-            "images (primary)": tested,
-            "one vote a lesion": {seed: lesions.votes(each) for seed, each in tested.items()},
-            "lesions with a single image": {
-                seed: lesions.alone(each, runs_of.splits[seed]) for seed, each in tested.items()
-            },
-        }
-        drawn = Draws.draw(tested, "test", draws=reports.draws)
-        names = ("accuracy", "balanced_accuracy", "macro_f1")
-        for kind, found in scored(kinds, drawn, names=names).items():
-            majority = np.mean([_majority(each) for each in kinds[kind].values()])
-            facts = {"split": STUDIES[runs_of.study], "over": kind, "count": images(kinds[kind]), "majority": majority}
-            yield Row({**facts, "seeds": len(runs_of.seeds)}, found)
-
-
-@table("selection")
-def selection(reports: Reports, last: int = 5) -> Iterator[Row]:
-    """Say what choosing the best epoch adds to the validation accuracy, and what the test part says of each rule."""
-    rules: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-        "best epoch on validation (the study's)": lambda curve: curve.loc[[curve.validation.idxmax()]],
-        "last epoch": lambda curve: curve.tail(1),
-        f"mean of the last {last} epochs": lambda curve: curve.tail(last),
-        "best epoch on test (a mistake)": lambda curve: curve.loc[[curve.test.idxmax()]],
-    }
-    for runs_of in reports.of(*STUDIES):
-        curves = []
-        for seed, run in runs_of.runs.items():
-            test = run.read_csv("epochs.csv").test_accuracy if run.find("epochs.csv") else np.nan
-            curves.append(pd.DataFrame({"validation": runs_of.histories[seed].validation_accuracy, "test": test}))
-        told = not any(curve.test.isna().any() for curve in curves)
-        for rule, kept in rules.items():
-            if told or "on test" not in rule:
-                validation, test = np.mean([kept(curve).mean() for curve in curves], axis=0)
-                facts = {"split": STUDIES[runs_of.study], "epoch": rule, "validation": validation, "test": test}
-                yield Row({**facts, "seeds": len(runs_of.seeds)})
-
-
-@table("per_class", first=("dx", "split"), hidden=("seeds",), digits=2)
-def per_class(reports: Reports) -> Iterator[Row]:
-    """Return precision, recall, F1 and AUC of each diagnosis, by image and by lesion."""
-    for runs_of in reports.of(*STUDIES):
-        drawn = Draws.draw(runs_of.predictions, "test", draws=reports.draws)
-        for dx, found in seeds.per_class(runs_of.predictions, "test", drawn).items():
-            number = np.mean([(each.dx == dx).sum() for each in runs_of.tested.values()])
-            facts = {"dx": dx, "split": STUDIES[runs_of.study], "seeds": len(runs_of.seeds), "images": number}
-            yield Row(facts, found.table(), rank=-DX.index(dx))
-
-
-FLIPPED, REPEATS = 0.02, 10
-
-
-@table("labels")
-def labels(reports: Reports) -> Iterator[Row | dict[str, Any]]:
-    """Count the candidates for a wrong label over all images; labels exchanged at random say what that is worth."""
-    folds = reports.runs["quick_folds"]
-    if len(folds.seeds) != folds.chosen.folds:
-        return
-    told = folds.out_of_fold
-    wrong = told[predictions.COLUMNS].to_numpy().argmax(1) != told.dx.map(DX.index)
-    doubted = told.image_id.isin(doubt.candidates(told).image_id)
-    for dx in (*DX, "all"):
-        at = (told.dx == dx) | (dx == "all")
-        counts = {"images": at.sum(), "told wrongly": wrong[at].sum(), "label in doubt": doubted[at].sum()}
-        share = doubted[at].mean()
-        yield Row({"dx": dx, **counts, "share": share}, shown={"share": f"{share:.1%}"})
-    tests = doubt.null(told, share=FLIPPED, repeats=REPEATS, seed=0)
-    yield {"share": FLIPPED, "repeats": REPEATS, "recall": tests.recall.mean(), "others": tests.others.mean()}
-
-
-@table("convergence")
-def convergence(reports: Reports, last: int = 5) -> Iterator[Row]:
-    """Say of every run whether its losses fell and its validation accuracy stood still at the end."""
-    for runs_of in reports.of(*STUDIES):
-        for seed, history in runs_of.histories.items():
-            loss, end = history.validation_loss, history.validation_accuracy.tail(last)
-            yield Row(
-                {
-                    "split": STUDIES[runs_of.study],
-                    "seed": seed,
-                    "epochs": len(history),
-                    "selected": runs_of.manifests[seed]["selected_epoch"],
-                    "train_loss_first": history.train_loss.iloc[0],
-                    "train_loss_last": history.train_loss.iloc[-1],
-                    "validation_loss_lowest": loss.min(),
-                    "lowest_in_epoch": int(history.epoch[loss.idxmin()]),
-                    "validation_loss_last": loss.iloc[-1],
-                    "accuracy_lowest": end.min(),
-                    "accuracy_highest": end.max(),
-                }
-            )
-
-
 @table("assumptions")
 def assumptions(reports: Reports) -> Iterator[Row]:
     """Return what the preprint leaves open and what is assumed here, from the comments of the study by image."""
     pattern = re.compile(r"^(\w+): *(\S+) *# open(?: \((.*?)\))?: (.+)$", re.MULTILINE)
     for key, value, said, reason in pattern.findall((studies.FOLDER / f"{BY_IMAGE}.yaml").read_text(encoding="utf-8")):
         yield Row({"parameter": key, "assumed": value, "the preprint says": said or "nothing", "reason": reason})
-
-
-@table("runs")
-def runs(reports: Reports) -> Iterator[Row]:
-    """List every run behind the tables: what it was made of, by which code, on what, in which time."""
-    order = [*reports.compared, *reports.vaulted, *reports.steps]
-    found = {(study, seed): run for study in order for seed, run in reports.runs[study].runs.items()}
-    for own, (study, seed) in originals(found).items():
-        manifest = found[own].manifest
-        first, tested = manifest["sittings"][0], found[own].read_csv("split.csv").query("part == 'test'")
-        yield Row(
-            {
-                "study": own[0],
-                "seed": own[1],
-                "data": manifest["data"]["title"],
-                "tested images": len(tested),
-                "tested lesions": tested.lesion_group.nunique(),
-                "weights": manifest["weights"],
-                "commit": (first["source"]["commit"] or "none")[:12],
-                "hardware": found[own].hardware,
-                "torch": first["environment"]["packages"]["torch"],
-                "precision": manifest["precision"],
-                "minutes": f"{manifest['training_seconds'] / 60:.1f}",
-                "same training as": "" if own == (study, seed) else f"{study}, seed {seed}",
-            }
-        )
-
-
-def _majority(said: pd.DataFrame) -> float:
-    return evaluation.majority_accuracy(said.dx.map(DX.index).to_numpy())

@@ -10,18 +10,13 @@ import pandas as pd
 
 from skinlesion.data.dataset import DX
 from skinlesion.paper.evidence import AFTERWARDS, Evidence
-from skinlesion.paper.tables import SHOWN, Predicted, Reports, Row, images, scored, table
+from skinlesion.paper.tables import SHOWN, Predicted, Reports, Row, images, table
 from skinlesion.parameters import ABLATED
 from skinlesion.reporting import tables
 from skinlesion.scoring import crossover, evaluation, predictions, seeds, variance
 from skinlesion.scoring.seeds import Draws
 
-ENDPOINTS = {
-    "effects": "accuracy",
-    "imbalance": "balanced_accuracy",
-    "perturbation": "accuracy",
-    "networks": "accuracy",
-}
+ENDPOINTS = dict.fromkeys(("effects", "perturbation", "networks"), "accuracy") | {"imbalance": "balanced_accuracy"}
 """The tables of effects, and the primary endpoint of each."""
 
 NOT_MEASURED = dict.fromkeys(SHOWN, "not measured")
@@ -43,8 +38,7 @@ def effects(reports: Reports, name: str) -> Iterator[Row]:
     def row(label: str, of: Evidence, found: pd.DataFrame, said: Predicted, quantity: str = "difference") -> Row:
         facts = {"difference": label, "size": of.size, "seeds": len(said), "quantity": quantity}
         facts |= {"images": images(said), "ablation": ABLATED in of.study, "hardware": of.hardware}
-        change = quantity == "difference"
-        return Row(facts, found, sign=change, rank=abs(found["mean"][endpoint]) if change else np.inf)
+        return Row(facts, found, rank=abs(found["mean"][endpoint]) if quantity == "difference" else np.inf)
 
     for study, runs_of in reports.compared.items():
         arm = reports.planned.get(study)
@@ -54,16 +48,15 @@ def effects(reports: Reports, name: str) -> Iterator[Row]:
         label = f"{study} − {base.study}"
         if base.seeds:
             first, second = seeds.pairs(base.predictions, runs_of.predictions)
-            drawn = Draws.draw(first, "test", draws=reports.draws)
-            found = scored({base.study: first, study: second}, drawn, minus=[(study, base.study)])
+            found = reports.scored({base.study: first, study: second}, minus=[(study, base.study)])
             bases.append(base.study)
             yield row(label, runs_of, found[label], first)
         elif arm and arm.seeds:
             yield Row({"difference": label, "size": runs_of.size, "seeds": 0}, shown=NOT_MEASURED, numbers=[], rank=-1)
     for base in reports.of(*dict.fromkeys(bases)) if name != "effects" else ():
         if name == "imbalance":
-            without, drawn = base.without_prior(base.tested), Draws.draw(base.tested, "test", draws=reports.draws)
-            found = scored({"prior": without, "as is": base.tested}, drawn, minus=[("prior", "as is")])
+            without = base.without_prior(base.tested)
+            found = reports.scored({"prior": without, "as is": base.tested}, minus=[("prior", "as is")])
             label = f"{base.study}, {AFTERWARDS}, − {base.study}"
             yield row(label, base, found["prior − as is"], without)
         yield row(base.study, base, reports.headline(base.study), base.tested, "score")
@@ -97,9 +90,9 @@ def leak(reports: Reports) -> Iterator[Row]:
         for group, kept in _groups(seen).items():
             one, other = ({seed: each[kept[seed]] for seed, each in side.items()} for side in (seen, unseen))
             many = group == ALL or group.startswith("with")
-            found = scored(
+            found = reports.scored(
                 {"seen": one, "unseen": other},
-                drawn,
+                drawn=drawn,
                 minus=[("seen", "unseen")],
                 names=SHOWN if many else ("accuracy", "loss"),
                 where="paper" if many else "probes",
@@ -107,7 +100,7 @@ def leak(reports: Reports) -> Iterator[Row]:
             for lesion, each in found.items():
                 if lesion == SEEN_MINUS_UNSEEN or group == ALL:
                     which = {"tested images": group, "images": images(one), "lesion": lesion}
-                    yield Row({**facts, **which}, each, sign=lesion == SEEN_MINUS_UNSEEN)
+                    yield Row({**facts, **which}, each)
 
 
 @table("sources", first=("source", "network"))
@@ -124,15 +117,14 @@ def sources(reports: Reports) -> Iterator[Row]:
         whole = len(folds.seeds) == folds.chosen.folds
         for seed, unseen in runs_of.tested.items() if whole else ():
             seen = folds.out_of_fold.set_index("image_id").loc[unseen.image_id].reset_index()
-            drawn = Draws.draw({seed: unseen}, "test", draws=reports.draws)
-            found = scored({"seen": {seed: seen}, "unseen": {seed: unseen}}, drawn, minus=[("unseen", "seen")])
+            found = reports.scored({"seen": {seed: seen}, "unseen": {seed: unseen}}, minus=[("unseen", "seen")])
             facts = {"source": runs_of.runs[seed].left_out, "images": len(unseen)}
             facts["tested lesions"] = unseen.lesion_group.nunique()
             facts["without images of"] = ", ".join(dx for dx in DX if dx not in set(unseen.dx)) or "–"
             facts["trained on"] = int((runs_of.splits[seed].part == "train").sum())
             for network, each in found.items():
                 label = "source seen" if network == "seen" else network
-                yield Row({**facts, "network": label}, each, sign="−" in network)
+                yield Row({**facts, "network": label}, each)
 
 
 @table("spread")
@@ -142,26 +134,19 @@ def spread(reports: Reports) -> Iterator[Row]:
     base = max(arms.values(), key=list(arms.values()).count)
     crossed = reports.of(*(name for name, of in arms.items() if of == base))
     shared = sorted(set.intersection(*(set(each.seeds) for each in crossed))) if crossed else []
-    for score in SHOWN if len(crossed) > 1 and len(shared) > 1 else ():
-        values = [[_score(each.predictions[seed], score) for seed in shared] for each in crossed]
-        found = variance.components(pd.DataFrame(values))
-        shown = {part: _range(row) for part, row in found.iterrows()}
+    if len(crossed) < 2 or len(shared) < 2:
+        return
+    told = [[predictions.part(each.predictions[seed], "test")[:2] for seed in shared] for each in crossed]
+    measured = [[evaluation.measured(*each, where="paper") for each in row] for row in told]
+    for score in SHOWN:
+        found = variance.components(pd.DataFrame([[float(each[score]) for each in row] for row in measured]))
+        shown = {
+            part: tables.interval(row.deviation, row.low, row.high).replace("inf", "no limit")
+            for part, row in found.iterrows()
+        }
         shown |= {f"{part}, share": f"{share:.0%}" for part, share in found.share.dropna().items()}
-        yield Row(
-            {"score": tables.heading(score)},
-            shown=shown,
-            numbers=[{"score": score, "due to": part, **row} for part, row in found.iterrows()],
-        )
-
-
-def _range(row: pd.Series) -> str:
-    high = "no limit" if np.isinf(row.high) else f"{row.high:.3f}"
-    return f"{row.deviation:.3f}" if np.isnan(row.low) else f"{row.deviation:.3f} ({row.low:.3f}–{high})"
-
-
-def _score(said: pd.DataFrame, name: str) -> float:
-    labels, probabilities, _ = predictions.part(said, "test")
-    return float(evaluation.measured(labels, probabilities, where="paper")[name])
+        numbers = [{"score": score, "due to": part, **row} for part, row in found.iterrows()]
+        yield Row({"score": tables.heading(score)}, shown=shown, numbers=numbers)
 
 
 def _groups(seen: Predicted) -> dict[str, dict[int, pd.Series]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -137,22 +137,9 @@ class Evidence:
         return listed(str(functools.reduce(operator.getitem, keys, manifest)) for manifest in self.manifests.values())
 
 
-def find(folder: Path, study: str, *, only: Collection[Path] | None = None) -> Evidence:
-    """Return the finished runs of a study; it may have none.
-
-    Parameters
-    ----------
-    folder
-        ``reports/``.
-    only
-        Run folders to be considered; absent, all.
-    """
-    finished = {
-        seed: run
-        for (_, seed), run in runs.find(folder, study).items()
-        if run.finished and (only is None or run.folder in only)
-    }
-    return Evidence(study, finished)
+def find(folder: Path, study: str) -> Evidence:
+    """Return the finished runs of a study in ``reports/``; it may have none."""
+    return Evidence(study, {seed: run for (_, seed), run in runs.find(folder, study).items() if run.finished})
 
 
 def published(folder: Path) -> list[Path]:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from skinlesion.paper.tables import Reports, Row, cells, long, scored, table
+from skinlesion.paper.tables import Reports, Row, cells, long, table
 from skinlesion.reporting.tables import heading, number
-from skinlesion.scoring.seeds import Draws
 
 PARTS = {"development": ("validation", "calibration"), "test": ("test",)}
 """What chooses, and what is looked at once the choice is made."""
@@ -45,8 +44,8 @@ def ladder(reports: Reports) -> Iterator[Row]:
                 }
                 for side in sides
             }
-            drawn = Draws.draw(cut[study], "test", draws=reports.draws)
-            own, *others = scored(cut, drawn, minus=[(study, side.study) for side in sides[1:]], names=SCORES).values()
+            minus = [(study, side.study) for side in sides[1:]]
+            own, *others = reports.scored(cut, minus=minus, names=SCORES).values()
             numbers += long(own, **facts, part=part, quantity="score")
             if others:
                 numbers += long(others[-1], **facts, part=part, quantity="difference")

@@ -86,14 +86,9 @@ def _of_one_size(found: Mapping[str, Evidence], draws: int) -> Iterator[Row]:
             quantities = {PRINTED: printed, WORTH: worth, OPTIMISM: printed.minus(worth)}
             if plain:
                 quantities[GAIN] = worth.minus(scored(plain[0].study, own, readings.TRAINED[None]["clean"].vault))
-            facts = {
-                "row": name + recipes[study],
-                "says": reading.says + recipes[study],
-                "made by": "read" if name in readings.REREAD else "trained",
-                "study": study,
-                "size": runs_of.size,
-                "seeds": len(own),
-            }
+            facts: dict[str, Any] = {"row": name + recipes[study], "says": reading.says + recipes[study]}
+            facts |= {"made by": "read" if name in readings.REREAD else "trained", "study": study}
+            facts |= {"size": runs_of.size, "seeds": len(own)}
             yield _row(facts, {quantity: each.table().loc[list(SCORES)] for quantity, each in quantities.items()})
 
 

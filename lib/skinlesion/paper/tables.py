@@ -1,6 +1,6 @@
 """The tables of the paper: a generator of rows and a caption declare one; all else is done here, once.
 
-A declared table selects runs from :class:`Reports`, has them scored with :func:`scored`, and yields a :class:`Row` for
+A declared table selects runs from :class:`Reports`, has them scored there, and yields a :class:`Row` for
 each line. Numbers, cells, files and the check of ``make verify`` follow from that.
 """
 
@@ -89,11 +89,10 @@ class Row:
     Attributes
     ----------
     facts
-        What the line is of; in the numbers and, but for the table's hidden columns, before the reader.
+        What the line is of; in the numbers and, but for the table's hidden columns, before the reader. Scores are
+        differences, shown with their signs, where one of them names a difference (``a − b``).
     scores
-        From :func:`scored`: one row a score, with its interval.
-    sign
-        Whether the scores are differences.
+        From :meth:`Reports.scored`: one row a score, with its interval.
     shown
         What a reader sees besides, or in the place of a fact.
     numbers
@@ -104,7 +103,6 @@ class Row:
 
     facts: Mapping[str, Any]
     scores: pd.DataFrame | None = None
-    sign: bool = False
     shown: Mapping[str, Any] = field(default_factory=dict)
     numbers: Sequence[Mapping[str, Any]] | None = None
     rank: float = 0.0
@@ -115,11 +113,12 @@ class Row:
             return self.numbers
         return [self.facts] if self.scores is None else long(self.scores, **self.facts)
 
-    def cells(self, hidden: Collection[str], digits: int) -> dict[str, str]:
+    def cells(self, hidden: Collection[str]) -> dict[str, str]:
         """Return its cells as text, by column."""
-        own = {name: _text(value) for name, value in self.facts.items() if name not in hidden}
-        scored = cells(self.scores, digits=digits, sign=self.sign) if self.scores is not None else {}
-        return {**own, **scored, **{name: _text(value) for name, value in self.shown.items()}}
+        facts = {name: value for name, value in self.facts.items() if name not in hidden}
+        sign = any(" − " in str(value) for value in self.facts.values())
+        scored = {} if self.scores is None else cells(self.scores, sign=sign)
+        return {name: _text(value) for name, value in {**facts, **scored, **self.shown}.items()}
 
 
 class Reports:
@@ -131,11 +130,13 @@ class Reports:
         ``reports/``.
     draws
         Of the bootstrap.
-    only
-        Run folders to be considered; absent, all.
 
     Attributes
     ----------
+    headline
+        Returns the scores of a part over the seeds of a study.
+    table
+        Returns a declared table.
     planned
         Every study of ``parameters/``.
     runs
@@ -144,14 +145,14 @@ class Reports:
         Those whose test parts are compared with each other: neither steps of the ladder nor runs with a vault.
     """
 
-    def __init__(self, folder: Path, *, draws: int, only: Collection[Path] | None = None) -> None:
+    def __init__(self, folder: Path, *, draws: int) -> None:
         self.folder, self.draws = folder, draws
         self.planned = studies.everything()
         ablated = dict.fromkeys(study for study, _ in runs.find(folder) if ABLATED in study)
-        self.runs = {study: evidence.find(folder, study, only=only) for study in [*self.planned, *ablated]}
+        self.runs = {study: evidence.find(folder, study) for study in [*self.planned, *ablated]}
         self.vaulted = {study: each for study, each in self.runs.items() if each.chosen.vault_fraction}
         self.compared = {k: v for k, v in self.runs.items() if k not in self.vaulted and k not in self.steps}
-        self.headline, self.table = cache(self._headline), cache(self._table)
+        self.headline, self.table = cache(self._headline), cache(lambda name: TABLES[name](self))
 
     @property
     def steps(self) -> list[str]:
@@ -169,16 +170,44 @@ class Reports:
         base = self.runs[str(runs_of.chosen.compare_with)].shared_with(runs_of)
         return base, runs_of.shared_with(base)
 
+    def scored(
+        self,
+        sides: Mapping[str, Predicted],
+        *,
+        minus: Iterable[tuple[str, str]] = (),
+        names: Sequence[str] = SHOWN,
+        where: str = "paper",
+        drawn: Draws | None = None,
+    ) -> dict[str, pd.DataFrame]:
+        """Score the test rows of several sides with the same draws of lesion groups, and differences of theirs.
+
+        Parameters
+        ----------
+        minus
+            Pairs of sides: the difference of ``(a, b)`` is called ``a − b``; it is paired by seed, or that of the means
+            where the two have other seeds.
+        drawn
+            By default draws from the lesion groups of the first side.
+
+        Returns
+        -------
+        dict of pandas.DataFrame
+            By side, then by difference: :meth:`skinlesion.scoring.seeds.Scores.table` with the rows `names`.
+        """
+        drawn = drawn or Draws.draw(next(iter(sides.values())), "test", draws=self.draws)
+        found = {name: seeds.headline(side, "test", drawn, where=where) for name, side in sides.items()}
+        for one, other in minus:
+            paired = sides[one].keys() == sides[other].keys()
+            pair = (found[name] if paired else found[name].mean() for name in (one, other))  # not of the luckiest
+            found[f"{one} − {other}"] = next(pair).minus(next(pair))
+        return {name: scores.table().loc[list(names)] for name, scores in found.items()}
+
     def _headline(self, study: str, part: str = "test") -> pd.DataFrame:
         """Return the scores of a part over the seeds of a study; not a number where it has no run."""
         if not self.runs[study].seeds:
             return pd.DataFrame(np.nan, index=[*SHOWN], columns=seeds.COLUMNS)
         said = self.runs[study].predictions
-        return seeds.headline(said, part, Draws.draw(said, part, draws=self.draws)).table().loc[[*SHOWN]]
-
-    def _table(self, name: str) -> PaperTable:
-        """Return a declared table."""
-        return TABLES[name](self)
+        return seeds.headline(said, part, Draws.draw(said, part, draws=self.draws)).table()
 
 
 Declared = Callable[[Reports], Iterable[Row | dict[str, Any]]]
@@ -188,9 +217,7 @@ TABLES: dict[str, Callable[[Reports], PaperTable]] = {}
 """What makes each declared table, by name."""
 
 
-def table(
-    name: str, *, first: Sequence[str] = (), hidden: Sequence[str] = (), digits: int = 3
-) -> Callable[[Declared], Declared]:
+def table(name: str, *, first: Sequence[str] = (), hidden: Sequence[str] = ()) -> Callable[[Declared], Declared]:
     """Declare a table: decorate what yields its rows.
 
     Parameters
@@ -209,38 +236,13 @@ def table(
                 rows += [each] if isinstance(each, Row) else []
                 bound |= each if isinstance(each, dict) else {}
             numbers = pd.DataFrame([line for row in rows for line in row.rows()])
-            shown = [row.cells(hidden, digits) for row in sorted(rows, key=lambda row: -row.rank)]
-            return PaperTable(name, numbers, headed(shown, *first), WORDS.say(f"{name}_caption", **bound))
+            shown = [row.cells(hidden) for row in sorted(rows, key=lambda row: -row.rank)]
+            return PaperTable(name, numbers, _headed(shown, first), WORDS.say(f"{name}_caption", **bound))
 
         TABLES[name] = make
         return yielded
 
     return declare
-
-
-def scored(
-    sides: Mapping[str, Predicted],
-    drawn: Draws,
-    *,
-    minus: Iterable[tuple[str, str]] = (),
-    names: Sequence[str] = SHOWN,
-    where: str = "paper",
-) -> dict[str, pd.DataFrame]:
-    """Score the test rows of several sides with the same draws of lesion groups, and differences of theirs.
-
-    Parameters
-    ----------
-    minus
-        Pairs of sides: of ``(a, b)`` the paired difference is called ``a − b``.
-
-    Returns
-    -------
-    dict of pandas.DataFrame
-        By side, then by difference: :meth:`skinlesion.scoring.seeds.Scores.table` with the rows `names`.
-    """
-    found = {name: seeds.headline(side, "test", drawn, where=where) for name, side in sides.items()}
-    found |= {f"{one} − {other}": found[one].minus(found[other]) for one, other in minus}
-    return {name: scores.table().loc[list(names)] for name, scores in found.items()}
 
 
 def images(said: Predicted) -> float:
@@ -253,15 +255,13 @@ def long(table: pd.DataFrame, **facts: object) -> list[dict]:
     return [{**facts, "score": str(score), **row} for score, row in table.iterrows()]
 
 
-def cells(table: pd.DataFrame, *, digits: int = 3, sign: bool = False) -> dict[str, str]:
+def cells(scores: pd.DataFrame, *, sign: bool = False) -> dict[str, str]:
     """Return the means with their intervals as text, by score; with `sign`, differences with theirs."""
-    return {
-        str(name): tables.interval(row["mean"], row.low, row.high, digits=digits, sign=sign)
-        for name, row in table.iterrows()
-    }
+    rows = scores[["mean", "low", "high"]].itertuples()
+    return {name: tables.interval(*row, digits=evaluation.BY_NAME[name].digits, sign=sign) for name, *row in rows}
 
 
-def headed(rows: list[dict[str, str]], *first: str) -> pd.DataFrame:
+def _headed(rows: list[dict[str, str]], first: Sequence[str]) -> pd.DataFrame:
     """Return rows as a table with readable column names: those of `first`, scores, all others; without it, as given."""
     table = pd.DataFrame(rows)
     order = sorted(table, key=lambda name: 0 if not first or name in first else 1 if name in evaluation.BY_NAME else 2)

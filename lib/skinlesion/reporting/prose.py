@@ -21,16 +21,12 @@ class Words:
     def __init__(self, path: Path) -> None:
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 (Markdown)
         environment.globals |= {"percent": percent, "points": points, "interval": interval, "words": words}
-        self.template = environment.from_string(path.read_text(encoding="utf-8"))
-
-    @property
-    def blocks(self) -> list[str]:
-        """The names of its blocks."""
-        return list(self.template.blocks)
+        template = environment.from_string(path.read_text(encoding="utf-8"))
+        self.blocks, self.context = template.blocks, template.new_context
 
     def say(self, block: str, /, **values: Any) -> str:
         """Return what a block says of some values, in one line of Markdown."""
-        return " ".join("".join(self.template.blocks[block](self.template.new_context(values))).split())
+        return " ".join("".join(self.blocks[block](self.context(values))).split())
 
 
 def points(value: Any, *, unit: str = " points", flip: bool = False, sign: bool = False) -> str:
