@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from skinlesion import files, studies
-from skinlesion.paper import costs as table_of_costs
-from skinlesion.paper import findings
+from skinlesion.paper import costs as paper
+from skinlesion.paper.tables import TABLES, PaperTable, Reports
 from skinlesion.reporting.figures import paper_tables as figures
 
 
@@ -15,6 +15,14 @@ def written(folder, *, megabytes=8.9):
     table = table.assign(side=96, training=10.0, inference=20.0, training_memory_mb=900.0, inference_memory_mb=800.0)
     files.write_csv(folder / "benchmarks" / "costs.csv", table)
     files.write_json(folder / "benchmarks" / "costs.json", {"environment": {"hardware": "an abacus"}})
+
+
+def table(folder, **others):
+    """The table of costs, from the numbers of others; those are empty otherwise."""
+    reports = Reports(folder, draws=1)
+    known = {name: PaperTable(name, numbers, numbers, "") for name, numbers in others.items()}
+    reports.table = lambda name: known.get(name, PaperTable(name, pd.DataFrame(), pd.DataFrame(), ""))
+    return TABLES["costs"](reports)
 
 
 @pytest.mark.parametrize(
@@ -33,28 +41,21 @@ def test_two_words_are_judged_by_their_rules(tmp_path, low, high, verdict):
     networks = [ends | {"difference": f"quick_{name} − quick_scratch", "mean": mean} for name, mean in names.items()]
     networks[1] |= {"low": 0.02, "high": 0.04}
     scores = [{"study": "quick_scratch", "score": "accuracy", "mean": 0.7, "low": 0.68, "high": 0.72}]
-    made = table_of_costs.costs(
-        tmp_path, studies.everything(), scores=pd.DataFrame(scores), networks=pd.DataFrame(networks).dropna()
-    )
-    assert table_of_costs.verdicts(made.numbers) == {"small": "reproduced", "efficient": verdict}
+    made = table(tmp_path, scores=pd.DataFrame(scores), networks=pd.DataFrame(networks).dropna())
+    assert paper.verdicts(made.numbers) == {"small": "reproduced", "efficient": verdict}
     assert made.shown.accuracy.tolist() == ["0.700 (0.680–0.720)", "–", "–"]
     assert "an abacus" in made.caption
-    said = findings.conclusions({"costs": made.numbers})["costs"]
-    assert "8.9 MB; its operations are fewer than those of 1 of 2 other networks." in said
-    assert said.endswith(f"Small: reproduced. Efficient: {verdict}.")
     assert figures.costs(made.numbers).alt == "Accuracy over operations: mobilenet_v2 0.70 at 56 million."
 
 
 def test_costs_that_were_not_measured_judge_nothing(tmp_path):
-    nothing = pd.DataFrame()
-    made = table_of_costs.costs(tmp_path, studies.everything(), scores=nothing, networks=nothing)
-    assert set(table_of_costs.verdicts(made.numbers).values()) == {"not measured"}
+    assert set(paper.verdicts(table(tmp_path).numbers).values()) == {"not measured"}
     written(tmp_path, megabytes=12)
-    made = table_of_costs.costs(tmp_path, studies.everything(), scores=nothing, networks=nothing)
-    assert table_of_costs.verdicts(made.numbers) == {"small": "not reached", "efficient": "not measured"}
+    made = table(tmp_path)
+    assert paper.verdicts(made.numbers) == {"small": "not reached", "efficient": "not measured"}
     assert figures.costs(made.numbers.assign(mean=0.5, low=0.4, high=0.6)).source == "costs.csv"
 
 
 def test_the_rules_are_those_of_the_protocol():
     text = (studies.FOLDER / "PROTOCOL.md").read_text()
-    assert f"less than {table_of_costs.SMALL:g} MB" in text
+    assert f"less than {paper.SMALL:g} MB" in text

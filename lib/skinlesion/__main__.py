@@ -344,9 +344,10 @@ def _costs(options: argparse.Namespace) -> None:
 
 def _paper(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.paper import crate, evidence, index, readme
+    from skinlesion.paper import crate, evidence, findings, index, readme
 
     folder = files.ROOT / "reports"
+    findings.check(findings.read(folder))
     readme.write(files.ROOT / "README.md", folder)
     index.write(folder)
     crate.write(folder)

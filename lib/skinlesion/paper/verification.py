@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from skinlesion import files, parameters, plan, processors, runs, studies
 from skinlesion.errors import StudyError
-from skinlesion.paper import card, claims, collection, crosschecks, evidence
+from skinlesion.paper import card, claims, collection, crosschecks, evidence, findings
 from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
 from skinlesion.reporting import tables
@@ -337,7 +337,7 @@ PROSE = re.compile(r"\d[\d.,]*\s?(?:%|percent)|(?<![\d.])0\.\d\d+")
 
 def _readme(readme: Path, folder: Path) -> Check:
     text = readme.read_text(encoding="utf-8")
-    faults = []
+    faults = [f"words.md.j2: {name} no longer holds" for name in findings.outdated(findings.read(folder))]
     prose = text
     for block, make in readme_blocks.BLOCKS.items():
         start, end = readme_blocks.markers(block)
