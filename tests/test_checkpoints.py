@@ -136,7 +136,7 @@ def test_all_that_changes_what_is_learnt_is_in_the_identity(tiny, task):
 
 UNDECIDING = {"study", "data", "synthetic_lesions", "output", "cache"}  # the data's fingerprint is there
 UNDECIDING |= {"bootstrap_draws", "compare_with", "readings", "views"}  # after training
-UNDECIDING |= {"threads", "store", "checkpoint_seconds", "galleries", "cell_timeout_minutes"}
+UNDECIDING |= {"threads", "checkpoint_seconds", "galleries", "cell_timeout_minutes"}
 
 
 @pytest.mark.parametrize("name", Parameters.model_fields)

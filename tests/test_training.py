@@ -44,7 +44,7 @@ def same_weights(first, second):
 
 def cut_after(monkeypatch, steps, act):
     """Call `act` before the step that comes after so many."""
-    real, taken = engine.Engine.take_step, []
+    real, taken = engine.Engine.step, []
 
     def step(self, *batch):
         if len(taken) == steps:
@@ -52,7 +52,7 @@ def cut_after(monkeypatch, steps, act):
         taken.append(1)
         return real(self, *batch)
 
-    monkeypatch.setattr(engine.Engine, "take_step", step)
+    monkeypatch.setattr(engine.Engine, "step", step)
 
 
 class CutError(Exception):
@@ -92,7 +92,6 @@ UPDATES = {
         "warmup_epochs": 0.5,
         "weighted_sampling": True,
         "class_weighted_loss": True,
-        "store": "streaming",
     },
 }
 
@@ -161,7 +160,7 @@ def test_ctrl_c_waits_for_the_step_saves_and_says_so(task, tiny, tmp_path, monke
 
 def test_a_finished_run_is_not_trained_again(task, tiny, tmp_path, monkeypatch):
     first, _ = run(task, tiny, tmp_path)
-    monkeypatch.setattr(engine.Engine, "take_step", None)
+    monkeypatch.setattr(engine.Engine, "step", None)
     again, _ = run(task, tiny, tmp_path)
     assert same_weights(first, again)
     assert again.history.equals(first.history)
@@ -179,10 +178,10 @@ def machine(monkeypatch):
     monkeypatch.setattr(processors, "LOOK", 0)
     for dtype in (torch.float32, torch.bfloat16):
         kernels.library(dtype)  # asks torch itself, once a process
-    busy, told, taken, real = [], [], [], engine.Engine.take_step
+    busy, told, taken, real = [], [], [], engine.Engine.step
     monkeypatch.setattr(processors.Neighbours, "cores", lambda self: busy.pop(0))
     monkeypatch.setattr(torch, "set_num_threads", told.append)
-    monkeypatch.setattr(engine.Engine, "take_step", lambda self, *batch: taken.append(told[-1]) or real(self, *batch))
+    monkeypatch.setattr(engine.Engine, "step", lambda self, *batch: taken.append(told[-1]) or real(self, *batch))
     return busy, taken
 
 
@@ -245,13 +244,13 @@ def test_another_recipe_starts_over_says_why_and_keeps_the_state_it_found(task, 
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state_before(task, tiny, tmp_path, monkeypatch):
-    real, taken = engine.Engine.take_step, []
+    real, taken = engine.Engine.step, []
 
     def step(self, *batch):
         taken.append(1)
         return real(self, *batch) * (float("nan") if len(taken) == 10 else 1)
 
-    monkeypatch.setattr(engine.Engine, "take_step", step)
+    monkeypatch.setattr(engine.Engine, "step", step)
     with pytest.raises(TrainingError, match=r"the training loss is nan in epoch 2, step 3: .* state before it is kept"):
         run(task, tiny, tmp_path, checkpoint_seconds=0.0)
     assert len(torch.load(tmp_path / checkpoints.NAME, weights_only=True)["partial"]["steps"]) == 2
@@ -274,7 +273,7 @@ def test_the_epoch_is_selected_on_validation_as_the_study_says(task, tiny, tmp_p
         "last": 3,
     }
     assert trained.selected_epoch == wanted[selection]
-    source = batches.open_source(task[0], torch.device("cpu"))
+    source = batches.Source(task[0], torch.device("cpu"))
     scores = engine.logits(trained.model, source, VALIDATION)
     loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(task[1][VALIDATION]))
     assert float(loss) == pytest.approx(history.validation_loss[trained.selected_epoch], rel=1e-4)
@@ -334,7 +333,7 @@ def watch(task, parameters, folder, **more):
 def test_what_is_said_of_the_watched_rows_after_each_epoch_is_kept(task, tiny, tmp_path):
     trained = watch(task, tiny, tmp_path)
     assert trained.watched.shape == (tiny.epochs, len(WATCHED), 7)
-    source = batches.open_source(task[0], torch.device("cpu"))
+    source = batches.Source(task[0], torch.device("cpu"))
     said = torch.softmax(engine.logits(trained.model, source, WATCHED).double(), dim=1)
     assert np.abs(trained.watched[trained.selected_epoch - 1] - said.numpy()).max() < 1e-3
     assert not np.array_equal(trained.watched[0], trained.watched[1])

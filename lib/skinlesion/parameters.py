@@ -138,7 +138,6 @@ class Runtime(_Group):
     """What decides how fast, and where files lie, and nothing of what is learnt."""
 
     threads: int | Literal["auto"] | list[int] = "auto"  # a list: of each epoch, of which the last is of all after it
-    store: Literal["auto", "resident", "streaming"] = "auto"
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     galleries: bool = True
     cell_timeout_minutes: int = Field(default=30, ge=1)  # without progress; a cell may take as long as it likes

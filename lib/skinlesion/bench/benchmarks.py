@@ -192,6 +192,6 @@ def _inference(side: int, backbone: str) -> Iterator:
     chosen = Parameters(study="bench", weights="none", backbone=backbone)
     device = engine.choose_device(chosen)
     model = models.build(backbone, weights="none", classes=len(DX), seed=0, side=side).to(device)
-    source = batches.open_source(np.zeros((BATCH, side, side, 3), np.uint8), device)
+    source = batches.Source(np.zeros((BATCH, side, side, 3), np.uint8), device)
     while True:
         yield engine.logits(model, source, np.arange(BATCH))

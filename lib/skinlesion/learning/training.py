@@ -57,7 +57,7 @@ class Trained:
     device, precision
         What it ran on and in.
     engine
-        What was on: determinism, compilation, CUDA graphs, processes, where the store was.
+        What was on: determinism, compilation, layers, processes.
     watched
         float16 of shape (epochs, n, 7): after each epoch, the probabilities of the rows the caller named.
     sittings
