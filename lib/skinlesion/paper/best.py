@@ -74,7 +74,10 @@ def best(reports: Reports) -> Iterator[Row | dict[str, Any]]:
         }
         networks = {name: each for name, each in networks.items() if each}
         minus = [(ONE, name) for name in (AFTERWARDS, ONE_VIEW, RECIPE) if name in networks]
-        for network, scores in reports.scored(networks, minus=minus).items():
+        of_one = {
+            name: ladder.FINAL for name in networks if name != together
+        }  # an ensemble varies less: its images alone
+        for network, scores in reports.scored(networks, of=of_one, minus=minus).items():
             _, difference, other = network.partition(" − ")
             seeds = len(told if network == together else networks[other or network])
             label = f"{ONE}, {network}" if network in (AFTERWARDS, ONE_VIEW) else network

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 # Importing these declares their tables.
-from skinlesion.paper import best, checklist, claims, effects, findings, road, trainings  # noqa: F401
+from skinlesion.paper import best, checklist, claims, costs, effects, findings, road, trainings  # noqa: F401
 from skinlesion.paper.tables import TABLES, PaperTable, Reports
 
 

@@ -1,4 +1,4 @@
-"""What networks cost and how accurate they are, and whether two words of the preprint hold: small, and efficient."""
+"""What networks cost, and how accurate they are."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ import pandas as pd
 from skinlesion.paper.tables import Reports, Row, table
 from skinlesion.reporting import tables
 from skinlesion.runs import Files
-
-CLAIMED = "mobilenet_v2"
-"""The network that the preprint calls efficient and small."""
-
-SMALL = 10.0
-"""Megabytes that the weights of a small network stay below."""
-
-WORDS = ("small", "efficient")
 
 
 @table("costs", first=("network",), hidden=("side",))
@@ -39,22 +31,6 @@ def costs(reports: Reports) -> Iterator[Row | dict[str, Any]]:
         facts |= dict(zip(("difference", "difference_low", "difference_high"), change, strict=True))
         yield Row(cost, shown={"accuracy": tables.interval(*accuracy)}, numbers=[facts])
     yield {"side": cost["side"], "machine": record.read_json("costs.json")["environment"]["hardware"]}
-
-
-def verdicts(numbers: pd.DataFrame) -> dict[str, str]:
-    """Judge the two words as parameters/PROTOCOL.md says, by the table's numbers; without any, not measured."""
-    if numbers.empty:
-        return dict.fromkeys(WORDS, "not measured")
-    rows = numbers.set_index("network")
-    claimed, others = rows.loc[CLAIMED], rows.drop(CLAIMED)
-    rivals = others[others.million_operations <= claimed.million_operations]
-    if (rivals.difference_low > 0).any():
-        efficient = "not reached"
-    elif (rivals.difference_high < 0).all():
-        efficient = "reproduced"
-    else:
-        efficient = "not measured" if rivals.difference.isna().any() else "inconclusive"
-    return {"small": "reproduced" if claimed.megabytes < SMALL else "not reached", "efficient": efficient}
 
 
 def _accuracy(numbers: pd.DataFrame, column: str, name: str) -> tuple[float, float, float]:

@@ -56,7 +56,8 @@ def effects(reports: Reports, name: str) -> Iterator[Row]:
     for base in reports.of(*dict.fromkeys(bases)) if name != "effects" else ():
         if name == "imbalance":
             without = base.without_prior(base.tested)
-            found = reports.scored({"prior": without, "as is": base.tested}, minus=[("prior", "as is")])
+            sides = {"prior": without, "as is": base.tested}
+            found = reports.scored(sides, of=base.study, minus=[("prior", "as is")])
             label = f"{base.study}, {AFTERWARDS}, − {base.study}"
             yield row(label, base, found["prior − as is"], without)
         yield row(base.study, base, reports.headline(base.study), base.tested, "score")
@@ -92,10 +93,10 @@ def leak(reports: Reports) -> Iterator[Row]:
             many = group == ALL or group.startswith("with")
             found = reports.scored(
                 {"seen": one, "unseen": other},
+                of=first.study,
                 drawn=drawn,
                 minus=[("seen", "unseen")],
                 names=SHOWN if many else ("accuracy", "loss"),
-                where="paper" if many else "probes",
             )
             for lesion, each in found.items():
                 if lesion == SEEN_MINUS_UNSEEN or group == ALL:
@@ -117,7 +118,8 @@ def sources(reports: Reports) -> Iterator[Row]:
         whole = len(folds.seeds) == folds.chosen.folds
         for seed, unseen in runs_of.tested.items() if whole else ():
             seen = folds.out_of_fold.set_index("image_id").loc[unseen.image_id].reset_index()
-            found = reports.scored({"seen": {seed: seen}, "unseen": {seed: unseen}}, minus=[("unseen", "seen")])
+            sides = {"seen": {seed: seen}, "unseen": {seed: unseen}}
+            found = reports.scored(sides, of=runs_of.study, minus=[("unseen", "seen")])
             facts = {"source": runs_of.runs[seed].left_out, "images": len(unseen)}
             facts["tested lesions"] = unseen.lesion_group.nunique()
             facts["without images of"] = ", ".join(dx for dx in DX if dx not in set(unseen.dx)) or "–"
@@ -140,6 +142,8 @@ def spread(reports: Reports) -> Iterator[Row]:
     measured = [[evaluation.measured(*each, where="paper") for each in row] for row in told]
     for score in SHOWN:
         found = variance.components(pd.DataFrame([[float(each[score]) for each in row] for row in measured]))
+        if score != "loss":
+            found.high = found.high.clip(upper=0.5)  # no share has a larger one
         shown = {
             part: tables.interval(row.deviation, row.low, row.high).replace("inf", "no limit")
             for part, row in found.iterrows()

@@ -1,4 +1,4 @@
-"""What the tables say, in the sentences of ``words.md.j2``: each is said only while its guard holds."""
+"""What the tables say, in the sentences of ``words.md``: each is said only while its guard holds."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def check(numbers: Numbers) -> None:
         It names the sentences.
     """
     if names := outdated(numbers):
-        raise FindingsError(f"what words.md.j2 says of {', '.join(names)} no longer holds: write it anew")
+        raise FindingsError(f"what words.md says of {', '.join(names)} no longer holds: write it anew")
 
 
 def _say(name: str, numbers: Numbers) -> tuple[str, bool]:

@@ -45,7 +45,7 @@ def ladder(reports: Reports) -> Iterator[Row]:
                 for side in sides
             }
             minus = [(study, side.study) for side in sides[1:]]
-            own, *others = reports.scored(cut, minus=minus, names=SCORES).values()
+            own, *others = reports.scored(cut, minus=minus, names=SCORES, parts=PARTS[part]).values()
             numbers += long(own, **facts, part=part, quantity="score")
             if others:
                 numbers += long(others[-1], **facts, part=part, quantity="difference")

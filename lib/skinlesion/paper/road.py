@@ -19,7 +19,7 @@ from skinlesion.reporting.tables import heading
 from skinlesion.runs import originals
 from skinlesion.scoring import evaluation, readings, seeds
 from skinlesion.scoring.readings import Left
-from skinlesion.scoring.seeds import Draws, Scores
+from skinlesion.scoring.seeds import Draws, Scores, Spread
 
 PRINTED, WORTH, OPTIMISM, GAIN = "printed", "vault", "printed − vault", "vault − clean vault"
 """What is said of every row: what its author prints; what its network scores on the vault; the difference of the two;
@@ -48,13 +48,22 @@ def road(reports: Reports) -> Iterator[Row | dict[str, Any]]:
     once = originals({(study, seed): run for study, each in reports.vaulted.items() for seed, run in each.runs.items()})
     own = [reports.vaulted[study] for study in reports.vaulted if study in {first for first, _ in once.values()}]
     largest = sorted(own, key=lambda each: (-each.chosen.image_size, -each.chosen.epochs))
+    rows: list[tuple[dict[str, Any], dict[str, Scores]]] = []
     for size in dict.fromkeys(each.size for each in largest):
-        yield from _of_one_size({each.study: each for each in own if each.size == size}, reports)
+        rows += _of_one_size({each.study: each for each in own if each.size == size}, reports)
+    for facts, found in rows:
+        shown = {}
+        for quantity, scored in found.items():  # trainings of one row vary alike at all sizes
+            same = [each[quantity] for of, each in rows if of["row"] == facts["row"] and quantity in each]
+            several = [[each] for each in same if len(each.measured["accuracy"]) > 1]
+            spread = Spread.pooled(several) if several else None
+            shown[quantity] = replace(scored, spread=spread).table().loc[list(SCORES)]
+        yield _row(facts, shown)
     yield {"same": sorted({(study, other) for (study, _), (other, _) in once.items() if other != study})}
 
 
-def _of_one_size(found: Mapping[str, Evidence], reports: Reports) -> Iterator[Row]:
-    """Yield the rows of one size, all of the same draws of lesion groups; what a network is worth is scored once."""
+def _of_one_size(found: Mapping[str, Evidence], reports: Reports) -> Iterator[tuple[dict[str, Any], dict[str, Scores]]]:
+    """Yield facts and scores of the rows of one size, all of the same draws; an untouched lesion is scored once."""
     recipes = {study: _recipe(runs_of.chosen) for study, runs_of in found.items()}
     plain = [each for study, each in found.items() if not each.chosen.mistake and not recipes[study]]
     splits = (plain or list(found.values()))[0].splits.values()
@@ -90,7 +99,7 @@ def _of_one_size(found: Mapping[str, Evidence], reports: Reports) -> Iterator[Ro
             facts |= {"made by": "read" if name in readings.REREAD else "trained", "study": study}
             facts |= {"size": runs_of.size, "seeds": len(own)}
             reports.report(f"{facts['row']}, {runs_of.size}")
-            yield _row(facts, {quantity: each.table().loc[list(SCORES)] for quantity, each in quantities.items()})
+            yield facts, quantities
 
 
 def _recipe(chosen: Parameters) -> str:

@@ -18,13 +18,13 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from skinlesion import files, runs, studies
-from skinlesion.paper import evidence
+from skinlesion.paper import evidence, families
 from skinlesion.paper.evidence import Evidence
 from skinlesion.parameters import ABLATED
 from skinlesion.reporting import tables
 from skinlesion.reporting.prose import Words
 from skinlesion.scoring import evaluation, seeds
-from skinlesion.scoring.seeds import Draws
+from skinlesion.scoring.seeds import Draws, Scores, Spread
 
 SHOWN = tuple(evaluation.names("paper"))
 """The scores that a table of the paper has columns for."""
@@ -32,7 +32,7 @@ SHOWN = tuple(evaluation.names("paper"))
 FOLDER = "tables"
 """Where the tables lie, in ``reports/``."""
 
-WORDS = Words(Path(__file__).with_name("words.md.j2"))
+WORDS = Words(Path(__file__).with_name("words.md"))
 """Captions, and what the tables say."""
 
 Predicted = Mapping[int, pd.DataFrame]
@@ -154,7 +154,9 @@ class Reports:
         self.runs = {study: evidence.find(folder, study) for study in [*self.planned, *ablated]}
         self.vaulted = {study: each for study, each in self.runs.items() if each.chosen.vault_fraction}
         self.compared = {k: v for k, v in self.runs.items() if k not in self.vaulted and k not in self.steps}
+        self.blocks = families.blocks(self.runs, {name: study.table for name, study in self.planned.items()})
         self.headline, self.table = cache(self._headline), cache(lambda name: TABLES[name](self))
+        self.study_scores, self.pooled = cache(self._study_scores), cache(self._pooled)
 
     @property
     def steps(self) -> list[str]:
@@ -176,15 +178,20 @@ class Reports:
         self,
         sides: Mapping[str, Predicted],
         *,
+        of: str | Mapping[str, str] = "",
         minus: Iterable[tuple[str, str]] = (),
         names: Sequence[str] = SHOWN,
-        where: str = "paper",
+        parts: tuple[str, ...] = ("test",),
         drawn: Draws | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Score the test rows of several sides with the same draws of lesion groups, and differences of theirs.
 
         Parameters
         ----------
+        of
+            The study whose family says how trainings vary: of all sides or of each, which is else named as its study.
+        parts
+            Which are scored, whatever they are called in `sides`.
         minus
             Pairs of sides: the difference of ``(a, b)`` is called ``a − b``; it is paired by seed, or that of the means
             where the two have other seeds.
@@ -197,24 +204,39 @@ class Reports:
             By side, then by difference: :meth:`skinlesion.scoring.seeds.Scores.table` with the rows `names`.
         """
         drawn = drawn or Draws.draw(next(iter(sides.values())), "test", draws=self.draws)
-        found = {name: seeds.headline(side, "test", drawn, where=where) for name, side in sides.items()}
+        found = {}
+        for name, side in sides.items():
+            study = of if isinstance(of, str) and of else of.get(name, "") if isinstance(of, Mapping) else name
+            found[name] = seeds.headline(side, "test", drawn, spread=self.spread(study, parts))
         for one, other in minus:
             paired = sides[one].keys() == sides[other].keys()
             pair = (found[name] if paired else found[name].mean() for name in (one, other))  # not of the luckiest
-            found[f"{one} − {other}"] = next(pair).minus(next(pair))
+            found[f"{one} − {other}"] = next(pair).minus(next(pair), paired=paired)
         return {name: scores.table().loc[list(names)] for name, scores in found.items()}
 
     def _headline(self, study: str, part: str = "test") -> pd.DataFrame:
         """Return the scores of a part over the seeds of a study; not a number where it has no run."""
         if not self.runs[study].seeds:
             return pd.DataFrame(np.nan, index=[*SHOWN], columns=seeds.COLUMNS)
+        return self.study_scores(study, part).table()
+
+    def _study_scores(self, study: str, part: str) -> Scores:
         self.report(f"scores of {study}, {part}")
         said = self.runs[study].predictions
-        return seeds.headline(said, part, Draws.draw(said, part, draws=self.draws)).table()
+        drawn = Draws.draw(said, part, draws=self.draws)
+        return seeds.headline(said, part, drawn, spread=self.spread(study, (part,)))
+
+    def spread(self, study: str, parts: tuple[str, ...] = ("test",)) -> Spread | None:
+        """Return how the trainings of a study's family vary; None where no study of it has several."""
+        return self.pooled(families.family(self.runs[study].chosen), parts) if study in self.runs else None
+
+    def _pooled(self, family: str, parts: tuple[str, ...] = ("test",)) -> Spread | None:
+        some = self.blocks.get(family)
+        return Spread.pooled([families.scored(block, parts) for block in some]) if some else None
 
 
 Declared = Callable[[Reports], Iterable[Row | dict[str, Any]]]
-"""Yields the rows of a table, and what its caption in ``words.md.j2`` has bound into it."""
+"""Yields the rows of a table, and what its caption in ``words.md`` has bound into it."""
 
 TABLES: dict[str, Callable[[Reports], PaperTable]] = {}
 """What makes each declared table, by name."""

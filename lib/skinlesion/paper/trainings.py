@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from skinlesion.data.dataset import DX
+from skinlesion.paper import families
 from skinlesion.paper.claims import STUDIES
 from skinlesion.paper.tables import Predicted, Reports, Row, images, table
 from skinlesion.runs import originals
 from skinlesion.scoring import doubt, lesions, predictions, seeds
-from skinlesion.scoring.seeds import Draws
+from skinlesion.scoring.seeds import Draws, Spread
 
 FLIPPED, REPEATS = 0.02, 10
 """Which share of the labels is exchanged to test the search for wrong ones, and how often."""
@@ -45,10 +48,22 @@ def estimands(reports: Reports) -> Iterator[Row]:
             },
         }
         names = ("accuracy", "balanced_accuracy", "macro_f1")
-        for kind, found in reports.scored(kinds, names=names).items():
+        for kind, found in reports.scored(kinds, of=runs_of.study, names=names).items():
             majority = _majority(kinds[kind])
             facts = {"split": STUDIES[runs_of.study], "over": kind, "count": images(kinds[kind]), "majority": majority}
             yield Row({**facts, "seeds": len(runs_of.seeds)}, found)
+
+
+@table("families")
+def pooled(reports: Reports) -> Iterator[Row]:
+    """Return what is pooled to say how trainings vary in accuracy, and whether the studies of a family vary alike."""
+    for name, blocks in reports.blocks.items():
+        found, some = reports.pooled(name) or Spread({}, {}), [families.scored(block, ("test",)) for block in blocks]
+        left = [each for each in families.residuals(some, "accuracy") if np.ptp(each) > 0]
+        facts = {"family": name, "studies": len(left), "trainings": sum(map(len, left))}
+        for what, square in (("", found.level["accuracy"]), (" of a pair", found.difference["accuracy"])):
+            facts |= {f"SD{what}": square[0] ** 0.5, f"degrees of freedom{what}": square[1]}
+        yield Row(facts | {"alike, p": stats.bartlett(*left).pvalue if len(left) > 1 else np.nan})
 
 
 @table("selection")
@@ -76,12 +91,17 @@ def selection(reports: Reports, last: int = 5) -> Iterator[Row]:
 @table("per_class", first=("dx", "split"), hidden=("seeds",))
 def per_class(reports: Reports) -> Iterator[Row]:
     """Return precision, recall, F1 and AUC of each diagnosis, by image and by lesion."""
+    scored = {}
     for runs_of in reports.of(*STUDIES):
         drawn = Draws.draw(runs_of.predictions, "test", draws=reports.draws)
-        for dx, found in seeds.per_class(runs_of.predictions, "test", drawn).items():
+        scored[runs_of.study] = seeds.per_class(runs_of.predictions, "test", drawn)
+    several = [study for study in scored if len(reports.runs[study].seeds) > 1]
+    spreads = {dx: Spread.pooled([[scored[study][dx]] for study in several]) for dx in DX if several}
+    for runs_of in reports.of(*STUDIES):
+        for dx, found in scored[runs_of.study].items():
             number = np.mean([(each.dx == dx).sum() for each in runs_of.tested.values()])
             facts = {"dx": dx, "split": STUDIES[runs_of.study], "seeds": len(runs_of.seeds), "images": number}
-            yield Row(facts, found.table(), rank=-DX.index(dx))
+            yield Row(facts, replace(found, spread=spreads.get(dx)).table(), rank=-DX.index(dx))
 
 
 @table("labels")

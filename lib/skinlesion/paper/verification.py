@@ -337,7 +337,7 @@ PROSE = re.compile(r"\d[\d.,]*\s?(?:%|percent)|(?<![\d.])0\.\d\d+")
 
 def _readme(readme: Path, folder: Path) -> Check:
     text = readme.read_text(encoding="utf-8")
-    faults = [f"words.md.j2: {name} no longer holds" for name in findings.outdated(findings.read(folder))]
+    faults = [f"words.md: {name} no longer holds" for name in findings.outdated(findings.read(folder))]
     prose = text
     for block, make in readme_blocks.BLOCKS.items():
         start, end = readme_blocks.markers(block)

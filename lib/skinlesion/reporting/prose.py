@@ -43,7 +43,7 @@ def percent(value: Any, *, digits: int = 1) -> str:
     return points(value, unit="%") if isinstance(value, Mapping) else f"{value:.{digits}%}"
 
 
-_SAY = Words(Path(__file__).with_name("errors.md.j2")).say
+_SAY = Words(Path(__file__).with_name("errors.md")).say
 
 
 def extremes(groups: pd.DataFrame, score: str) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from skinlesion.data.dataset import DX
 from skinlesion.scoring import comparison, evaluation, predictions
@@ -188,6 +188,28 @@ class Scores:
             table[ends] = table[ends].clip(0, np.where(table.index == "loss", np.inf, 1), axis=0)
         return table
 
+    def unpooled(self) -> pd.DataFrame:
+        """Return own_low and own_high of each score: the interval that this study's trainings alone give.
+
+        It was the study's before the spread was pooled: percentiles of the draws, moved away from the mean so that the
+        square of their distance grows by max(0, t² (S² - kV) - z² (1 - k) V) / n with k = (n - 2) / n.
+        """
+        rows = {}
+        for name, values in self.measured.items():
+            known = self.drawn[name][:, ~np.isnan(self.drawn[name]).any(0)]
+            n, mean, (low, high) = len(values), values.mean(), evaluation.interval(known.mean(0))
+            if n > 1:
+                own, kept = _own(known), (n - 2) / n
+                grown = (
+                    stdtrit(n - 1, 0.975) ** 2 * (values.var(ddof=1) - kept * own)
+                    - ndtri(0.975) ** 2 * (1 - kept) * own
+                )
+                more = np.sqrt(max(0.0, grown) / n)
+                low, high = mean - np.hypot(mean - low, more), mean + np.hypot(high - mean, more)
+            rows[name] = low, high
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["own_low", "own_high"])
+        return table.clip(0, np.where(table.index == "loss", np.inf, 1)[:, None]) if self.shares else table
+
     def mean(self) -> Scores:
         """Return the mean over the trainings as one score, which varies less than that of one."""
         measured, drawn = (
@@ -265,8 +287,10 @@ def _row(values: np.ndarray, drawn: np.ndarray, spread: tuple[float, float, floa
     if spread is None:
         spread = (values.var(ddof=1), n - 1, 0.0) if n > 1 else (0.0, np.inf, 0.0)
     square, freedom, lesions = spread
-    error = np.maximum(shared, 0) + square / n if n > 1 else own + max(0.0, square - lesions)
-    half = stdtrit(freedom * (error * n / square) ** 2 if square else np.inf, 0.975) * np.sqrt(error)
+    trained = square / n if n > 1 else max(0.0, square - lesions)
+    error = trained + (np.maximum(shared, 0) if n > 1 else own)
+    surer = max(1.0, error * n / square) if square else np.inf  # than the mean square alone is known
+    half = stdtrit(freedom * surer**2, 0.975) * np.sqrt(error)
     return mean, mean - half, mean + half, values.min(), values.max(), between, np.sqrt(covariance.mean())
 
 
