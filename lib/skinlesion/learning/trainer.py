@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from skinlesion import files, runs
-from skinlesion.data import dataset, hashes, images, mistakes, splits
+from skinlesion.data import dataset, hashes, images, mistakes, preprocessing, splits
 from skinlesion.learning import augmentation, distributed, inference, models, training
 from skinlesion.learning.engine import TrainingError
 from skinlesion.parameters import DECISIVE, Parameters
@@ -54,12 +54,10 @@ class Inputs:
 
 
 def open_inputs(run: runs.Run) -> Inputs:
-    """Open what a run is trained on; its split must have been drawn (notebook 02).
+    """Open what a run is trained on; where it has no split yet, that is drawn and written as by notebook 02.
 
     Raises
     ------
-    skinlesion.runs.RunError
-        If there is no split yet.
     skinlesion.data.archives.DatasetError, skinlesion.learning.models.WeightsError
         If data or starting weights cannot be used.
     skinlesion.data.splits.SplitError
@@ -69,13 +67,17 @@ def open_inputs(run: runs.Run) -> Inputs:
     """
     chosen = run.parameters
     data = dataset.open_dataset(chosen)
+    weights = models.describe_weights(chosen.backbone, chosen.weights)
+    store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
+    with files.alone(run.folder / "split.csv"):  # of several processes, one
+        if not run.files("split.csv").find("split.csv"):
+            print("there is no split yet: it is drawn as in notebook 02, which may take minutes", flush=True)
+            preprocessing.preprocess(run, data, store).write(run)
     split = run.read_csv("split.csv")
     teachers = _teachers(run, split)
-    weights = models.describe_weights(chosen.backbone, chosen.weights)
     if teachers:
         weights += f"; taught by {chosen.teachers} ({', '.join(f'{digest[:8]}…' for digest in teachers)})"
     record = {"data": images.describe(data, cache=run.cache), "weights": weights}
-    store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
     rows = mistakes.rows(split, data.metadata)
     if (rows < 0).any() or not splits.is_of(chosen, split, data.metadata):
         raise splits.SplitError("split.csv was drawn for other data or parameters: run notebook 02 again")
