@@ -2,8 +2,7 @@ import json
 
 import pandas as pd
 import pytest
-from conftest import publish
-from test_verification import metadata_of
+from conftest import metadata_of, publish
 
 from skinlesion import files
 from skinlesion.paper import card
