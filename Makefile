@@ -149,7 +149,7 @@ $(PAPER): reports/tables/%.html: notebooks/%.ipynb $(EVIDENCE) $(wildcard parame
 	$(RUN) report --study paper --set output=reports $< $@
 
 $(RELEASED)/MODEL_CARD.md: $(wildcard $(addprefix $(RELEASED)/,manifest.json metrics.json errors.json official.json portable.csv)) \
-    lib/skinlesion/paper/card.py $(call rooms,reporting) | $(ENVIRONMENT)
+    $(wildcard lib/skinlesion/paper/card.*) $(call rooms,reporting) | $(ENVIRONMENT)
 	$(RUN) card $(RELEASED)
 
 verify: $(ENVIRONMENT) ## Compute the published scores and tables again (DATA: with subgroups): no images, no GPU

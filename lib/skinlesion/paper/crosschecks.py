@@ -237,7 +237,7 @@ def data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.DataF
         yield from _differ("preprocessing.json", run.read_json("preprocessing.json"), found)
     if run.find("eda.json"):
         sizes = metadata.groupby("lesion_id").size()
-        found = {
+        known: dict[str, Any] = {
             "facts": dataset.facts(metadata),
             "classes": metadata.dx.value_counts().to_dict(),
             "lesions": len(sizes),
@@ -245,4 +245,4 @@ def data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.DataF
             "missing": dataset.missing(metadata),
             "association_with_dx": dict(dataset.associations(metadata)),
         }
-        yield from _differ("eda.json", run.read_json("eda.json"), found)
+        yield from _differ("eda.json", run.read_json("eda.json"), known)

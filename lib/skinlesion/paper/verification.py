@@ -27,7 +27,6 @@ from tqdm.auto import tqdm
 
 from skinlesion import files, parameters, plan, processors, runs, studies
 from skinlesion.checks import INSIDE, Check, differences, is_number, leaves
-from skinlesion.errors import StudyError
 from skinlesion.paper import card, claims, collection, crosschecks, evidence
 from skinlesion.paper import readme as readme_blocks
 from skinlesion.paper import tables as paper
@@ -85,7 +84,7 @@ def _side_by_side(number: int) -> Executor:
 def _guarded(what: str, compute: Callable[..., Found], *given: Any) -> Check:
     try:
         return Check(what, *compute(*given))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:  # whatever was put there
+    except Exception as error:  # whatever was put there
         return Check(what, [f"cannot be computed again: {error}"])
 
 
@@ -208,7 +207,7 @@ def _numbers(stated: Any) -> int:
 def _tables(folder: Path, made: Future, road: Future) -> Iterator[Check]:
     try:
         pages = {PAGE: made.result().values(), ROAD_PAGE: [road.result()]}
-    except (StudyError, KeyError, TypeError) as error:
+    except Exception as error:
         yield Check(paper.FOLDER, [f"cannot be computed again: {error}"])
         return
     for page, those in pages.items():
