@@ -107,6 +107,14 @@ def random_predictions(images: int = 40, *, seed: int = 0) -> pd.DataFrame:
     return table
 
 
+def metadata_of(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of the data without meaning for the images of some predictions, with what subgroups are of."""
+    columns = {"sex": ["female", "male"], "dx_type": ["histo", "follow_up", "histo"], "localization": ["back"]}
+    columns |= {"dataset": ["a", "b"], "age": [30.0, 50.0, 70.0]}
+    cycled = {name: np.resize(values, len(table)) for name, values in columns.items()}
+    return table[["image_id", "lesion_id", "dx"]].assign(**cycled)
+
+
 def publish(folder: Path, study: str, seed: int, *, hit: float = 0.0, draws: int = 20) -> Path:
     """Write what a finished run of a study leaves for everything across runs; runs of a seed share their images.
 

@@ -590,6 +590,7 @@ class Verifier:
 import sys
 from pathlib import Path
 from skinlesion import files
+from skinlesion.errors import StudyError
 from skinlesion.paper import evidence, verification
 for line in sys.stdin:
     if line.strip() == "again":
@@ -602,7 +603,7 @@ for line in sys.stdin:
                 break
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        said = said if isinstance(error, (verification.StudyError, OSError)) else "TRACEBACK " + said
+        said = said if isinstance(error, (StudyError, OSError)) else "TRACEBACK " + said
     print(" ".join(said.split()), flush=True)
 """
 

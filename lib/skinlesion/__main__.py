@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from skinlesion.errors import StudyError
 
 if TYPE_CHECKING:
-    from skinlesion.paper import verification
+    from skinlesion.checks import Check
 
 INSTALL = "install requirements.lock into this Python, or let `make` do it into .venv (without PYTHON=)"
 
@@ -405,20 +405,19 @@ def _verify(options: argparse.Namespace) -> None:
         print("Not checked against images: `make verify DATA=<folder>` has the released network score them again.")
 
 
-def _rescored(folder: Path) -> Iterator[verification.Check]:
+def _rescored(folder: Path) -> Iterator[Check]:
     """Compare what the released networks say of the images in a folder, where there are any."""
     from skinlesion import runs  # as above
+    from skinlesion.checks import Check
     from skinlesion.data import dataset
     from skinlesion.learning import rescoring
-    from skinlesion.paper import verification
 
     released = [run for run in runs.find(runs.PUBLISHED).values() if run.find(rescoring.NETWORK)]
     try:
         data = dataset.open_dataset(parameters.load("paper_lesion", {"data": str(folder)}))
         for run in released:
-            name = "/".join(run.folder.parts[-2:])
-            print(f"{name}: the network scores the test images again, about a minute on one core", file=sys.stderr)
-            yield verification.Check(f"{name} and the images", *rescoring.faults(run, data))
+            print(f"{run.name}: the network scores the test images again, about a minute on one core", file=sys.stderr)
+            yield Check(f"{run.name} and the images", *rescoring.faults(run, data))
     except (dataset.DatasetError, rescoring.RescoringError) as error:
         print(f"Not checked against images: {error}")
 

@@ -87,6 +87,11 @@ class Files:
 
     folder: Path
 
+    @property
+    def name(self) -> str:
+        """``<study>/seed-<k>``."""
+        return "/".join(self.folder.parts[-2:])
+
     def find(self, name: str) -> Path | None:
         """Return the path of a file, or None where it is not there."""
         found = [self.folder / each for each in (name, f"{name}.xz") if (self.folder / each).is_file()]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skinlesion import files, parameters
+from skinlesion import checks, files, parameters
 from skinlesion.data import dataset, mistakes, splits
 from skinlesion.runs import Files
 from skinlesion.scoring import evaluation, predictions
@@ -43,9 +44,8 @@ where ``epochs.csv`` does not say how many are."""
 def faults(run: Files, metadata: pd.DataFrame | None = None) -> list[str]:
     """Say where the files of a finished run disagree.
 
-    Compared are the manifest with the study's parameters (a run that is older than the protocol aside), with the epochs
-    and with the network; the predictions with the split, the epochs and what the network's other forms say; counts,
-    leakage and pairs with the split.
+    Compared are the manifest with the study's parameters, with the epochs and with the network; the predictions with
+    the split, the epochs and what the network's other forms say; counts, leakage and pairs with the split.
 
     Parameters
     ----------
@@ -63,16 +63,9 @@ def faults(run: Files, metadata: pd.DataFrame | None = None) -> list[str]:
     split, said = run.read_csv("split.csv"), predictions.check(run.read_csv("predictions.csv"))
     if split.image_id.duplicated().any():
         return ["split.csv has an image twice"]
+    of_parts = (_parameters(run), _predictions(said, split), _epochs(run, said), _preprocessing(run, said, split))
     return list(
-        chain(
-            _parameters(run),
-            _predictions(said, split),
-            _epochs(run, said),
-            _preprocessing(run, said, split),
-            _network(run),
-            _forms(run, said),
-            () if metadata is None else _data(run, said, split, metadata),
-        )
+        chain(*of_parts, _network(run), _forms(run, said), () if metadata is None else data(run, said, split, metadata))
     )
 
 
@@ -85,54 +78,39 @@ def across(found: Iterable[Files]) -> list[str]:
         table = table[~table.index.str.contains(mistakes.MARK, regex=False)]
         table["dx"] = run.read_csv("predictions.csv").set_index("image_id").dx
         pairs = run.read_csv("duplicates.csv") if run.find("duplicates.csv") else None
-        name = "/".join(run.folder.parts[-2:])
-        first, other, theirs = known.setdefault(run.manifest["data"]["fingerprint"], (name, table, pairs))
-        both = table.dx.notna() & other.dx.reindex(table.index).notna()
-        same = table.drop(columns="dx").equals(other.drop(columns="dx")) and (table.dx[both] == other.dx[both]).all()
-        if not same:
-            said.append(f"{name} and {first} state other diagnoses, lesions or groups of the same images")
-        if not _same_pairs(pairs, theirs):
-            said.append(f"{name} and {first} have other duplicates.csv")
+        first, other, theirs = known.setdefault(run.manifest["data"]["fingerprint"], (run.name, table, pairs))
+        tested = table.dx.notna() & other.dx.reindex(table.index).notna()
+        same = table.drop(columns="dx").equals(other.drop(columns="dx"))
+        if not same or (table.dx[tested] != other.dx[tested]).any():
+            said.append(f"{run.name} and {first} state other diagnoses, lesions or groups of the same images")
+        if any(checks.differences(files.plain(pairs), files.plain(theirs), close=SIMILAR)):
+            said.append(f"{run.name} and {first} have other duplicates.csv")
     return said
 
 
-def _same_pairs(one: pd.DataFrame | None, other: pd.DataFrame | None) -> bool:
-    """Say whether two lists of duplicates are the same; a similarity's last digits depend on the machine."""
-    if one is None or other is None:
-        return one is other
-    try:
-        pd.testing.assert_frame_equal(one, other, rtol=0, atol=SIMILAR)
-    except AssertionError:
-        return False
-    return True
-
-
-def older_than_the_protocol(run: Files) -> bool:
-    """Return whether the run was made before it was written down what is measured: then it may have other keys."""
-    return not all("protocol" in sitting["source"] for sitting in run.manifest["sittings"])
+def _differ(name: str, stated: dict[str, Any], found: dict[str, Any], *, close: float = checks.CLOSE) -> Iterator[str]:
+    """Compare what a file states with what follows from the others, under the keys of `found`."""
+    told = {key: stated[key] for key in found}
+    return (f"{name}: {each}" for each in checks.differences(files.plain(told), files.plain(found), close=close))
 
 
 def _parameters(run: Files) -> Iterator[str]:
-    study, seed = run.folder.parent.name, int(run.folder.name.removeprefix("seed-"))
-    stated = run.parameters
-    if older_than_the_protocol(run):
-        expected = {"study": study, "seed": seed}
-    else:
-        chosen = parameters.load(study, {"seed": seed}).model_dump()
-        expected = {name: chosen[name] for name in ("study", "compare_with", *parameters.DECISIVE) if name not in GIVEN}
-        if parameters.RANDOM in (chosen["weights"], stated["weights"]):
-            expected["weights"] = chosen["weights"]
-    for name, value in expected.items():
-        if stated[name] != value:
-            yield f"manifest.json says {name} {stated[name]}, the study {value}"
+    stated, chosen = run.parameters, _chosen(run).model_dump()
+    expected = {name: chosen[name] for name in ("study", "compare_with", *parameters.DECISIVE) if name not in GIVEN}
+    if parameters.RANDOM in (chosen["weights"], stated["weights"]):
+        expected["weights"] = chosen["weights"]
+    return _differ("manifest.json", stated, expected)
+
+
+def _chosen(run: Files) -> parameters.Parameters:
+    return parameters.load(run.folder.parent.name, {"seed": int(run.folder.name.removeprefix("seed-"))})
 
 
 def _predictions(said: pd.DataFrame, split: pd.DataFrame) -> Iterator[str]:
     columns = ["image_id", "lesion_id", "lesion_group", "part"]
     if unknown := set(split.part) - {*splits.PARTS, splits.VAULT, splits.UNUSED}:
         yield f"split.csv has the part {min(unknown)}"
-    expected = split.loc[split.part.isin(splits.SCORED), columns].reset_index(drop=True)
-    if not expected.equals(said[columns]):
+    if not split.loc[split.part.isin(splits.SCORED), columns].reset_index(drop=True).equals(said[columns]):
         yield "predictions.csv is not of the images, lesions and parts of split.csv"
 
 
@@ -142,45 +120,40 @@ def _epochs(run: Files, said: pd.DataFrame) -> Iterator[str]:
     if history.epoch.tolist() != list(range(1, chosen["epochs"] + 1)):
         yield f"history.csv has not the {chosen['epochs']} epochs of manifest.json"
         return
-    if chosen["selection"] == "last":
-        best = len(history)
-    else:
-        watched = history[f"validation_{chosen['selection']}"]
-        best = int(watched.idxmin() if chosen["selection"] == "loss" else watched.idxmax()) + 1
+    best = len(history)
+    if (by := chosen["selection"]) != "last":
+        best = int((history[f"validation_{by}"] * (-1 if by == "loss" else 1)).idxmax()) + 1
     if selected != best:
         yield f"manifest.json says that epoch {selected} was selected, history.csv that epoch {best} was"
         return
-    selecting = mistakes.selecting(chosen.get("mistake"))
-    rounded = 0.0
+    selecting, rounded = mistakes.selecting(chosen.get("mistake")), 0.0
     if chosen.get("views", 1) > 1:  # training looks at one view of an image
-        read, rounded = run.read_csv("readings.csv"), ROUNDED
-        said = read[read.reading == "one_view"]
+        said, rounded = run.read_csv("readings.csv").query("reading == 'one_view'"), ROUNDED
     labels, probabilities, _ = predictions.part(said, selecting)
-    accuracy, stated = float((probabilities.argmax(1) == labels).mean()), history.iloc[selected - 1]
-    if not np.isclose(stated.validation_accuracy, accuracy, rtol=0, atol=CLOSE):
-        yield f"history.csv says validation_accuracy {stated.validation_accuracy}, the predictions give {accuracy:.9g}"
-    given = probabilities[np.arange(len(labels)), labels]
-    least, most = (float(-np.log(np.maximum(given + off, 1e-300)).mean()) for off in (rounded, -rounded))
-    if not least - CLOSE <= stated.validation_loss <= most + CLOSE:
-        yield f"history.csv says validation_loss {stated.validation_loss}, the predictions give {most:.9g}"
-    if not np.isclose(history.seconds.sum(), manifest["training_seconds"], rtol=CLOSE):
-        yield f"manifest.json says {manifest['training_seconds']} training_seconds, history.csv {history.seconds.sum()}"
+    given, stated = probabilities[np.arange(len(labels)), labels], history.iloc[selected - 1].to_dict()
+    least, most = (-np.log(np.maximum(given + off, 1e-300)).mean() for off in (rounded, -rounded))
+    found = {"accuracy": _accuracy(said, selecting), "loss": np.clip(stated["validation_loss"], least, most)}
+    found = {f"validation_{name}": float(value) for name, value in found.items()}
+    yield from _differ("history.csv", stated, found, close=CLOSE)
+    seconds = float(history.seconds.sum())
+    yield from _differ("manifest.json", manifest, {"training_seconds": seconds}, close=CLOSE * seconds)
     constant = chosen["schedule"] == "constant" and not chosen["warmup_epochs"]
     if constant and not np.allclose(history.learning_rate, chosen["learning_rate"], rtol=CLOSE):
         yield "history.csv has another learning_rate than manifest.json"
-    if run.find("epochs.csv"):
-        after = run.read_csv("epochs.csv")
-        if after.epoch.tolist() != history.epoch.tolist():
-            yield "epochs.csv has other epochs than history.csv"
-            return
-        tied = after.get(f"{selecting}_tied", AFTER_AN_EPOCH)
-        if ((after[f"{selecting}_accuracy"] - history.validation_accuracy).abs() > tied + CLOSE).any():
-            yield "epochs.csv has another validation_accuracy than history.csv"
-        for part in splits.PARTS[1:]:
-            labels, probabilities, _ = predictions.part(said, part)
-            value = float((probabilities.argmax(1) == labels).mean())
-            if abs(after[f"{part}_accuracy"][selected - 1] - value) > AFTER_AN_EPOCH:
-                yield f"epochs.csv says another {part}_accuracy of the selected epoch than the predictions"
+    if not run.find("epochs.csv"):
+        return
+    after = run.read_csv("epochs.csv")
+    off, tied = after[f"{selecting}_accuracy"] - history.validation_accuracy, after.get(f"{selecting}_tied")
+    if not after.epoch.equals(history.epoch) or (off.abs() > CLOSE + (AFTER_AN_EPOCH if tied is None else tied)).any():
+        yield "epochs.csv has another validation_accuracy, or other epochs, than history.csv"
+        return
+    found = {f"{part}_accuracy": _accuracy(said, part) for part in splits.PARTS[1:]}
+    yield from _differ("epochs.csv", after.iloc[selected - 1].to_dict(), found, close=AFTER_AN_EPOCH)
+
+
+def _accuracy(said: pd.DataFrame, part: str) -> float:
+    labels, probabilities, _ = predictions.part(said, part)
+    return float((probabilities.argmax(1) == labels).mean())
 
 
 def _preprocessing(run: Files, said: pd.DataFrame, split: pd.DataFrame) -> Iterator[str]:
@@ -191,31 +164,26 @@ def _preprocessing(run: Files, said: pd.DataFrame, split: pd.DataFrame) -> Itera
     if not run.find("preprocessing.json"):
         return
     stated = run.read_json("preprocessing.json")
-    found = {"lesion_ids": split.lesion_id.nunique(), "lesion_groups": split.lesion_group.nunique()}
+    found: dict[str, Any] = {name: split[name[:-1]].nunique() for name in ("lesion_ids", "lesion_groups")}
     found |= {} if pairs is None else {"duplicate_pairs": len(pairs)}
-    yield from (
-        f"preprocessing.json says {stated[name]} {name}, not {value}"
-        for name, value in found.items()
-        if stated[name] != value
+    yield from _differ("preprocessing.json", stated, found)
+    yield from _differ(
+        "preprocessing.json",
+        stated["leakage"]["this study"]["all"],
+        splits.leakage(split, said).loc["all"].to_dict(),
     )
-    diagnoses = {part: said[said.part == part].dx.value_counts() for part in splits.PARTS[1:]}
-    counted = stated["counts"]
     for part in splits.PARTS:
-        rows = split[split.part == part]
-        expected = {"all": len(rows)} | {dx: int(diagnoses[part].get(dx, 0)) for dx in dataset.DX if part in diagnoses}
-        here = counted.get(f"images {part}", {})
-        if any(here.get(name, 0) != count for name, count in expected.items()):
-            yield f"preprocessing.json counts other images of {part} than split.csv"
-        lesions = counted.get(f"lesions {part}", {})
-        if lesions.get("all", 0) != rows.lesion_id.nunique() or sum(lesions.values()) != 2 * lesions.get("all", 0):
-            yield f"preprocessing.json counts other lesions of {part} than split.csv"
+        rows, tested = split[split.part == part], said.dx[said.part == part].value_counts()
+        images, lesions = (stated["counts"][f"{what} {part}"] for what in ("images", "lesions"))
+        found = {"all": len(rows)} | ({} if part == "train" else tested.reindex(dataset.DX, fill_value=0).to_dict())
+        yield from _differ(f"preprocessing.json, images of {part}", images, found)
+        number, summed = rows.lesion_id.nunique(), {"diagnoses": sum(lesions.values()) - lesions["all"]}
+        found = {"all": number, "diagnoses": number}
+        yield from _differ(f"preprocessing.json, lesions of {part}", lesions | summed, found)
     if run.find("eda.json") and splits.UNUSED not in set(split.part):
-        classes = run.read_json("eda.json")["classes"]
-        if any(sum(counted[f"images {part}"][dx] for part in splits.PARTS) != classes.get(dx, 0) for dx in dataset.DX):
-            yield "eda.json counts other diagnoses than preprocessing.json"
-    leaked = splits.leakage(split, said).loc["all"]
-    if any(not np.isclose(stated["leakage"]["this study"]["all"][name], leaked[name]) for name in leaked.index):
-        yield "preprocessing.json says another leakage than split.csv shows"
+        counted = [stated["counts"][f"images {part}"] for part in splits.PARTS]
+        found = {dx: sum(each[dx] for each in counted) for dx in dataset.DX}
+        yield from _differ("eda.json", dict.fromkeys(dataset.DX, 0) | run.read_json("eda.json")["classes"], found)
 
 
 def _network(run: Files) -> Iterator[str]:
@@ -230,61 +198,47 @@ def _forms(run: Files, said: pd.DataFrame) -> Iterator[str]:
     """Compute ``portable.csv`` again from what each form of the network says of each test image."""
     if not run.find("portable.csv"):
         return
-    each, stated = run.read_csv("forms.csv"), run.read_csv("portable.csv").set_index("form")
-    images = said[said.part == "test"].image_id.tolist()
+    images = said.image_id[said.part == "test"].tolist()
     labels, published, _ = predictions.part(said, "test")
-    told = dict(list(each.groupby("form", sort=False)))
-    if list(told) != stated.index.tolist() or any(rows.image_id.tolist() != images for rows in told.values()):
-        yield "forms.csv has other forms than portable.csv, or other images than predictions.csv"
-        return
-    first = told[stated.index[0]][predictions.COLUMNS].to_numpy()
+    found: dict[str, Any] = {}
+    first = published
+    for form, rows in run.read_csv("forms.csv").groupby("form", sort=False):
+        if rows.image_id.tolist() != images:
+            yield f"forms.csv has other images of {form} than predictions.csv"
+            return
+        given = rows[predictions.COLUMNS].to_numpy()
+        first = first if found else given
+        scores = evaluation.measured(labels, given)
+        found[form] = {name: scores[name] for name in ("accuracy", "balanced_accuracy")}
+        found[form] |= {"difference": np.abs(given - first).max()}
     if (apart := np.abs(first - published).max()) > predictions.APART:
         yield f"forms.csv says something else of an image than predictions.csv (by {apart:.2g})"
-    for form, rows in told.items():
-        given = rows[predictions.COLUMNS].to_numpy()
-        found = evaluation.measured(labels, given) | {"difference": float(np.abs(given - first).max())}
-        yield from (
-            f"portable.csv says {name} {stated[name][form]} of {form}, forms.csv gives {found[name]:.9g}"
-            for name in ("accuracy", "balanced_accuracy", "difference")
-            if not np.isclose(stated[name][form], found[name], rtol=0, atol=SUMMED)
-        )
+    stated = run.read_csv("portable.csv").set_index("form")[["accuracy", "balanced_accuracy", "difference"]]
+    yield from _differ("portable.csv", {"forms": stated}, {"forms": found}, close=SUMMED)
 
 
-def _data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.DataFrame) -> Iterator[str]:
-    """Compare with the data's table, where the run is of it."""
+def data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.DataFrame) -> Iterator[str]:
+    """Say where a run disagrees with the data's table: parameters as :func:`faults`, `said` its predictions."""
     if set(mistakes.original(split.image_id)) != set(metadata.image_id):
         yield "split.csv is of other images than the data's table"
         return
-    table = metadata.set_index("image_id")
-    if (table.dx.reindex(mistakes.original(said.image_id)).to_numpy() != said.dx.to_numpy()).any():
-        yield "predictions.csv states other diagnoses than the data's table"
-    if (table.lesion_id.reindex(mistakes.original(split.image_id)).to_numpy() != split.lesion_id.to_numpy()).any():
-        yield "split.csv states other lesions than the data's table"
-    if not older_than_the_protocol(run):
-        chosen = parameters.load(run.folder.parent.name, {"seed": run.manifest["parameters"]["seed"]})
-        if not splits.is_of(chosen, split, metadata):
-            yield "split.csv is not the split that its study and seed draw"
-        if run.find("preprocessing.json"):
-            stated = run.read_json("preprocessing.json")
-            counts = splits.counts(split, metadata)
-            found = {f"{what} {part}": counts[what, part].to_dict() for what, part in counts.columns}
-            if stated["counts"] != files.plain(found):
-                yield "preprocessing.json counts other images or lesions than the data's table"
+    for name, rows, column in (("predictions.csv", said, "dx"), ("split.csv", split, "lesion_id")):
+        if (metadata[column].to_numpy()[mistakes.rows(rows, metadata)] != rows[column].to_numpy()).any():
+            yield f"{name} states another {column} of an image than the data's table"
+    if not splits.is_of(_chosen(run), split, metadata):
+        yield "split.csv is not the split that its study and seed draw"
+    if run.find("preprocessing.json"):
+        counts = splits.counts(split, metadata)
+        found = {"counts": {f"{what} {part}": counts[what, part].to_dict() for what, part in counts.columns}}
+        yield from _differ("preprocessing.json", run.read_json("preprocessing.json"), found)
     if run.find("eda.json"):
-        stated = run.read_json("eda.json")
         sizes = metadata.groupby("lesion_id").size()
-        found = {
-            "facts": dataset.facts(metadata).to_dict("records"),
+        known: dict[str, Any] = {
+            "facts": dataset.facts(metadata),
             "classes": metadata.dx.value_counts().to_dict(),
             "lesions": len(sizes),
-            "lesions_with_several_images": int((sizes > 1).sum()),
-            "missing": dataset.missing(metadata).to_dict("records"),
+            "lesions_with_several_images": (sizes > 1).sum(),
+            "missing": dataset.missing(metadata),
+            "association_with_dx": dict(dataset.associations(metadata)),
         }
-        yield from (
-            f"eda.json says other {name} than the data's table"
-            for name, value in found.items()
-            if stated[name] != files.plain(value)
-        )
-        for name, value in dataset.associations(metadata).items():
-            if not np.isclose(stated["association_with_dx"][name], value):
-                yield f"eda.json says another association with {name} than the data's table"
+        yield from _differ("eda.json", run.read_json("eda.json"), known)
