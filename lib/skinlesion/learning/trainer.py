@@ -69,7 +69,7 @@ def open_inputs(run: runs.Run) -> Inputs:
     data = dataset.open_dataset(chosen)
     weights = models.describe_weights(chosen.backbone, chosen.weights)
     store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
-    with files.alone(run.folder / "split.csv"):  # of several processes, one
+    with files.alone(run.folder, "split.csv", wait=print):  # of several processes, one
         if not run.files("split.csv").find("split.csv"):
             print("there is no split yet: it is drawn as in notebook 02, which may take minutes", flush=True)
             preprocessing.preprocess(run, data, store).write(run)
