@@ -794,7 +794,7 @@ def _published() -> Iterator[tuple[str, str, Callable[[Path], Any], bool]]:
         yield (
             f"README: {text[:12]!r} outside",
             "README.md",
-            _text(r"## Two commands", f"{text}\n\n## Two commands"),
+            _text(r"## Try it", f"{text}\n\n## Try it"),
             True,
         )
     yield "README: a second answer", "README.md", lambda path: path.write_text(path.read_text() * 2), True
