@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from IPython.display import Markdown, display
 
 # Importing these declares their tables.
@@ -58,9 +57,9 @@ class Page:
         self.numbers = {name: each.numbers for name, each in made.items() if len(each.numbers)}
         self.said = findings.conclusions(self.numbers)
 
-    def show(self, name: str, draw: Callable[[pd.DataFrame], Any] = lambda numbers: None) -> None:
-        """Show a table with its figure, where there is one, and what it says."""
-        picture = draw(self.numbers[name]) if name in self.numbers else None
+    def show(self, name: str, draw: Callable[..., Any] | None = None, *given: Any) -> None:
+        """Show a table with its figure, drawn of its numbers or of what is given, and with what it says."""
+        picture = draw(*(given or [self.numbers[name]])) if draw and name in self.numbers else None
         display(*([picture] if picture else []), self.made[name].show())
         if self.said[name]:
             display(Markdown(self.said[name]))

@@ -97,5 +97,5 @@ def _say(name: str, numbers: Numbers) -> tuple[str, bool]:
     given = {"holds": holds, "table": table, "rows": rows, "one": lambda of, /, **where: rows(of, **where)[0]}
     try:
         return WORDS.say(name, **given, kept_steps=ladder.kept, claimed=road.CLAIMED["accuracy"]), all(held)
-    except _MissingError:
+    except (_MissingError, ValueError):  # a ValueError: fewer rows than the sentence names
         return "", True
