@@ -15,7 +15,7 @@ from skinlesion.reporting import tables
 MOST = 3
 """Findings that the README shows."""
 
-FIGURE = "What is printed, and what the same network scores on unseen lesions"
+FIGURE = "The preprint's four claims beside our scores"
 """Text for whoever cannot see the figure."""
 
 
@@ -23,8 +23,8 @@ def answer(folder: Path) -> str:
     """Return the answer to the study's question, its figure, and the claims beside what was measured."""
     numbers = findings.read(folder)
     said = [findings.answer(numbers)]
-    if (folder / FOLDER / "road.svg").is_file():
-        said.append(f"![{FIGURE}](reports/{FOLDER}/road.svg)")
+    if (folder / FOLDER / "claims.svg").is_file():
+        said.append(f"![{FIGURE}](reports/{FOLDER}/claims.svg)")
     if "claims" in numbers:
         rows: dict[str, dict[str, str]] = {}
         for row in numbers["claims"].dropna(subset="mean").itertuples():
