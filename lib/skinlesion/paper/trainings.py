@@ -62,8 +62,9 @@ def pooled(reports: Reports) -> Iterator[Row]:
         left = [each for each in families.residuals(some, "accuracy") if np.ptp(each) > 0]
         facts = {"family": name, "studies": len(left), "trainings": sum(map(len, left))}
         for what, square in (("", found.level["accuracy"]), (" of a pair", found.difference["accuracy"])):
-            facts |= {f"SD{what}": square[0] ** 0.5, f"degrees of freedom{what}": square[1]}
-        yield Row(facts | {"alike, p": stats.bartlett(*left).pvalue if len(left) > 1 else np.nan})
+            facts |= {f"SD{what}": square[0] ** 0.5, f"df{what}": square[1]}
+        shown = {name: f"{facts[name]:.1f}" for name in ("df", "df of a pair")}
+        yield Row(facts | {"alike, p": stats.bartlett(*left).pvalue if len(left) > 1 else np.nan}, shown=shown)
 
 
 @table("selection")
