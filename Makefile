@@ -19,8 +19,10 @@ LEFT := $(value STUDY)
 $(foreach c,a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9 _,$(eval LEFT := $$(subst $(c),,$$(LEFT))))
 NUMBERS := $(value SEEDS) $(value SEED)
 $(foreach c,0 1 2 3 4 5 6 7 8 9,$(eval NUMBERS := $$(subst $(c),,$$(NUMBERS))))
+NUMBERS += $(filter-out 0,$(filter 0%,$(value SEEDS) $(value SEED)))
 ifneq ($(LEFT)$(strip $(NUMBERS)),)
-$(error STUDY is a name of lower-case letters, digits and _, SEEDS are numbers; not '$(value STUDY)' with '$(value SEEDS)')
+$(error STUDY is a name of lower-case letters, digits and _, SEEDS and SEED are numbers such as 0 or 12; not \
+  '$(value STUDY)' with '$(value SEEDS)' and '$(value SEED)')
 endif
 $(foreach name,DATA WEIGHTS PYTHON,$(if $(findstring $$,$(subst $$$$,,$(value $(name)))),\
   $(error $(name) has a $$ in it, which make takes for a variable: write $$$$ in its place)))
@@ -29,9 +31,13 @@ $(foreach name,DATA WEIGHTS PYTHON,$(if $(findstring $$,$(subst $$$$,,$(value $(
 ifeq ($(origin PYTHON),undefined)
 PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/.synced
+PYTHONPATH := # packages of another project would come before those of .venv
 endif
 # Kernels run in notebooks/, so the library needs its whole path.
 export PYTHONPATH := $(CURDIR)/lib$(if $(PYTHONPATH),:$(PYTHONPATH))
+# What else is set for another project's Python and Jupyter.
+unexport JUPYTER_PATH PYTHONHOME PYTHONWARNINGS PYTHONOPTIMIZE
+export JUPYTER_PREFER_ENV_PATH := 1
 export PYTHON STUDY DATA WEIGHTS GALLERIES
 
 RUN := "$$PYTHON" -m skinlesion
@@ -40,11 +46,8 @@ SET := $${DATA:+--set "data=$$DATA"} $${WEIGHTS:+--set "weights=$$WEIGHTS"} $${G
 OUT := reports/local/$(STUDY)
 PAGES := $(foreach seed,$(SEEDS),$(foreach notebook,$(NOTEBOOKS),$(OUT)/seed-$(seed)/$(notebook).html))
 
-# What a page is made from: what all of them use, and what it uses besides.
-rooms = $(wildcard $(patsubst %,lib/skinlesion/%/*.*,$(1)))
-figures = lib/skinlesion/reporting/figures/$(1).py
-COMMON := $(patsubst %,lib/skinlesion/%.py,errors files parameters runs studies scoring/evaluation scoring/calibration) \
-          $(call rooms,data reporting reporting/template) $(call figures,base) $(OUT)/.checked
+# What a page is made from, beside its notebook and what the notebooks before it left.
+LIBRARY := $(shell find lib/skinlesion -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help report pages runs ablation publish paper verify reproduce data check-data bench costs test stress lint lab lock \
@@ -88,32 +91,19 @@ $(OUT)/.checked: $(OUT)/.inputs | $(ENVIRONMENT)
 JOBS = $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS)))
 SHARE = $(if $(filter -j%,$(MAKEFLAGS)),RUNS_AT_ONCE=$(firstword $(shell printf '%s\n' $(JOBS) $(words $(SEEDS)) | sort -n)))
 
-# A page and the files its notebook leaves are made together: pattern rules with several targets run once.
-page = $(SHARE) $(RUN) report --study "$$STUDY" --seed $* $(SET) $< $(OUT)/seed-$*/$(basename $(notdir $<)).html
-
-$(OUT)/seed-%/01_eda.html $(OUT)/seed-%/eda.json: notebooks/01_eda.ipynb $(COMMON) $(call figures,eda) \
-    lib/skinlesion/learning/models.py
-	$(page)
-
-$(OUT)/seed-%/02_preprocessing.html $(OUT)/seed-%/split.csv: notebooks/02_preprocessing.ipynb $(COMMON) \
-    $(call figures,preprocessing) $(patsubst %,lib/skinlesion/learning/%.py,augmentation models)
-	$(page)
-
-$(OUT)/seed-%/03_training.html $(OUT)/seed-%/predictions.csv: notebooks/03_training.ipynb $(COMMON) \
-    $(OUT)/seed-%/split.csv $(call figures,training) lib/skinlesion/processors.py $(call rooms,learning) \
-    lib/skinlesion/scoring/predictions.py
-	$(if $(LAUNCH),$(LAUNCH) $(RUN) train --study "$$STUDY" --seed $* $(SET))
-	$(page)
-
-$(OUT)/seed-%/04_evaluation.html $(OUT)/seed-%/metrics.json: notebooks/04_evaluation.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call figures,evaluation) lib/skinlesion/processors.py \
-    $(call rooms,scoring probing learning)
-	$(page)
-
-$(OUT)/seed-%/05_error_analysis.html $(OUT)/seed-%/errors.json: notebooks/05_error_analysis.ipynb $(COMMON) \
-    $(OUT)/seed-%/predictions.csv $(call figures,error_analysis) lib/skinlesion/processors.py \
-    $(call rooms,scoring probing learning)
-	$(page)
+# A page and the file its notebook leaves are made together (pattern rules with several targets run once), from the
+# notebook, the library and the file that a notebook before it left. A training that is finished is not done again.
+define page
+$(OUT)/seed-%/$(1).html $(OUT)/seed-%/$(2): notebooks/$(1).ipynb $(LIBRARY) $(OUT)/.checked $(addprefix $(OUT)/seed-%/,$(3))
+	@$$(if $$(LAUNCH),$(if $(filter 03_%,$(1)),echo "Training seed $$* of $$(STUDY)"; $$(LAUNCH) $$(RUN) train --study "$$$$STUDY" --seed $$* $$(SET)))
+	@echo "Making $$(OUT)/seed-$$*/$(1).html"
+	@$$(SHARE) $$(RUN) report --study "$$$$STUDY" --seed $$* $$(SET) $$< $$(OUT)/seed-$$*/$(1).html
+endef
+$(eval $(call page,01_eda,eda.json))
+$(eval $(call page,02_preprocessing,split.csv))
+$(eval $(call page,03_training,predictions.csv,split.csv))
+$(eval $(call page,04_evaluation,metrics.json,predictions.csv))
+$(eval $(call page,05_error_analysis,errors.json,predictions.csv))
 
 runs: $(ENVIRONMENT) ## Make every planned run that is missing (-j2: two at once), and say what is there
 	@$(RUN) plan
@@ -144,13 +134,13 @@ paper: $(PAPER) $(if $(wildcard $(RELEASED)/errors.json),$(RELEASED)/MODEL_CARD.
 	@$(RUN) paper
 	@echo "The paper's tables: $(PAPER)"
 
-$(PAPER): reports/tables/%.html: notebooks/%.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) \
-    $(filter-out %.checked,$(COMMON)) $(call rooms,reporting/figures scoring paper) | $(ENVIRONMENT)
-	$(RUN) report --study paper --set output=reports $< $@
+$(PAPER): reports/tables/%.html: notebooks/%.ipynb $(EVIDENCE) $(wildcard parameters/*.yaml) $(LIBRARY) | $(ENVIRONMENT)
+	@echo "Making $@ and its tables: minutes"
+	@$(RUN) report --study paper --set output=reports $< $@
 
 $(RELEASED)/MODEL_CARD.md: $(wildcard $(addprefix $(RELEASED)/,manifest.json metrics.json errors.json official.json portable.csv)) \
-    $(wildcard lib/skinlesion/paper/card.*) $(call rooms,reporting) | $(ENVIRONMENT)
-	$(RUN) card $(RELEASED)
+    $(LIBRARY) | $(ENVIRONMENT)
+	@$(RUN) card $(RELEASED)
 
 verify: $(ENVIRONMENT) ## Compute the published scores and tables again (DATA: with subgroups): no images, no GPU
 	@$(RUN) verify $${DATA:+--data "$$DATA"} $(if $(DETAILS),--details)
@@ -158,7 +148,7 @@ verify: $(ENVIRONMENT) ## Compute the published scores and tables again (DATA: w
 reproduce: $(ENVIRONMENT) ## Make a published run again (STUDY, SEED, DATA, WEIGHTS) and say how close it came
 	@$(RUN) reproduce --study "$$STUDY" --seed $(SEED) $(SET)
 
-reports/local/index.html: $(PAGES) $(patsubst %,lib/skinlesion/paper/%.py,index lookup findings) $(call rooms,reporting reporting/template)
+reports/local/index.html: $(PAGES) $(LIBRARY)
 	@$(RUN) index reports/local
 
 data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken download goes on where it stopped
@@ -167,8 +157,8 @@ data: $(ENVIRONMENT) ## Download HAM10000, or DATASET=isic2018_test; a broken do
 check-data: $(ENVIRONMENT) ## Say in one table whether the data are the published ones
 	@$(RUN) check-data --dataset $(DATASET) "$${DATA:-data/$(DATASET)}"
 
-bench: $(ENVIRONMENT) ## Measure training and prediction beside plain loops; written to reports/benchmarks/
-	@$(RUN) bench $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"}
+bench: $(ENVIRONMENT) ## Measure training with plain loops and with the engine; written to reports/benchmarks/
+	@$(RUN) bench
 
 costs: $(ENVIRONMENT) ## Measure what MobileNetV2 and other networks cost: size, operations, memory, speed
 	@$(RUN) costs

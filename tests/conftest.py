@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, on mach
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from skinlesion import files, parameters
@@ -15,6 +16,9 @@ from skinlesion.data import dataset, sample
 from skinlesion.scoring import predictions, summary
 
 LESIONS = 84
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -331,6 +331,9 @@ def test_without_tables_it_is_said_what_is_needed(data, tmp_path, capsys):
     assert "has no HAM10000_metadata. Give the folder that has it with --data" in capsys.readouterr().err
     assert run(path, "--data", data, "--pairs", path) == 2
     assert "lacks the columns image_a and image_b" in capsys.readouterr().err
+    (tmp_path / "empty.csv").touch()
+    assert run(path, "--data", data, "--pairs", tmp_path / "empty.csv") == 2  # not 1, which says that it leaks
+    assert "empty.csv cannot be read as a table" in capsys.readouterr().err
 
 
 def test_pairs_come_from_the_images_or_from_a_table(opened, data, metadata, tmp_path):
@@ -339,7 +342,7 @@ def test_pairs_come_from_the_images_or_from_a_table(opened, data, metadata, tmp_
     assert list(audit.open_pairs(metadata, data, cache=tmp_path)) == ["published"]  # there are no images
     given = tmp_path / "pairs.csv"
     rows = [("SYN_0000000", "SYN_0000004"), ("SYN_0000000", "ISIC_0000000")]
-    pd.DataFrame(rows, columns=["image_a", "image_b"]).to_csv(given, index=False)
+    pd.DataFrame(rows, columns=["image_a", "image_b"]).to_csv(given, index=False, sep=";")
     read = audit.open_pairs(metadata, data, cache=tmp_path, given=given)["pairs.csv"]
     assert read.to_numpy().tolist() == [["SYN_0000000", "SYN_0000004"]]  # of images of the data
     split = drawn(metadata, "lesion")

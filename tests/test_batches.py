@@ -50,40 +50,11 @@ def test_a_last_batch_too_small_for_batch_norm_is_left_out():
     assert [part.stop for part in epoch.batches(31)] == [31, 33]
 
 
-@pytest.mark.parametrize("kind", ["resident", "streaming"])
-def test_both_sources_give_the_rows_that_were_asked_for(mapped, kind):
+def test_a_source_gives_the_rows_that_were_asked_for(mapped):
     parts = [*torch.randperm(40).split(7), torch.tensor([3, 3, 1])]
-    source = batches.open_source(mapped, CPU, kind=kind)
+    source = batches.Source(mapped, CPU)
     given = [batch.clone() for batch in source.batches(parts)]
     assert len(given) == len(parts)
     for batch, rows in zip(given, parts, strict=True):
         assert np.array_equal(batch.numpy(), mapped[rows.numpy()])
     assert list(source.batches([])) == []
-
-
-def test_a_store_that_does_not_fit_is_streamed(mapped, monkeypatch):
-    assert isinstance(batches.open_source(mapped, CPU), batches.Resident)
-    monkeypatch.setattr(batches, "_free_memory", lambda device: mapped.nbytes)
-    assert isinstance(batches.open_source(mapped, CPU), batches.Streaming)
-
-
-def test_streaming_reads_ahead_and_ends_with_its_consumer(mapped):
-    read = []
-
-    class Counting:
-        shape = mapped.shape
-
-        def __getitem__(self, row):
-            read.append(row)
-            return mapped[row]
-
-    parts = list(torch.arange(40).split(2))
-    given = batches.Streaming(Counting(), CPU).batches(parts)
-    next(given)
-    given.close()  # as when training is interrupted: the thread must not outlive it
-    assert 2 <= len(read) <= 2 * (batches.AHEAD + 3)
-
-
-def test_a_fault_while_reading_ahead_reaches_the_consumer(mapped):
-    with pytest.raises(IndexError):
-        list(batches.Streaming(mapped, CPU).batches([torch.tensor([0]), torch.tensor([99])]))

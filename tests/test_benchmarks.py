@@ -1,58 +1,77 @@
 import json
-import threading
-import time
 
+import pandas as pd
 import pytest
 import torch
 
-from skinlesion.bench import benchmarks
+from skinlesion.bench import benchmarks, plain_loop
+from skinlesion.bench.benchmarks import Measured
+from skinlesion.data.dataset import DX
 
 
-def in_this_process(function, *given, count=1):
-    """As `together`, without the ten seconds that an interpreter takes to import torch."""
-    benchmarks._prepare(threading.Barrier(1))
-    threads = torch.get_num_threads()
-    try:
-        return [benchmarks._measure(function, given) for _ in range(count)]
-    finally:
-        torch.set_num_threads(threads)
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Without the ten seconds that an interpreter takes to import torch, for networks and loops that are told apart."""
+    called = []
+
+    def median(repeats, function, *given):
+        called.append(given)
+        return {"images_per_second": float(len(called)), "first_step_seconds": 1.0, "peak_memory_mb": 5.0}
+
+    monkeypatch.setattr(benchmarks, "_median", median)
+    return called
 
 
-def seconds_together(count):
-    benchmarks.wait()
-    return count, time.time()
-
-
-def test_processes_are_measured_at_the_same_time():
-    first, second = benchmarks.together(seconds_together, 7, count=2)
-    assert first.images == second.images == 7
-    assert abs(first.seconds - second.seconds) < 1  # they waited for each other
-    assert min(first.peak_memory_mb, second.peak_memory_mb) > 50
-
-
-def test_speeds_are_measured_beside_the_loops_and_what_is_not_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmarks, "together", in_this_process)
-    monkeypatch.setenv("CC", "cc")  # is changed, and put back
-    table = benchmarks.measure(tmp_path, count=40, steps=1, sides=(96,), repeats=1)
-    assert list(table) == benchmarks.COLUMNS
-    measured = table[table.note == ""]
-    assert (measured[["images_per_second", "peak_memory_mb"]] > 0).all(axis=None)
-    assert (measured.groupby("benchmark").times_the_loop.first() == 1).all()
-    assert {"practitioner's loop without input work", "engine", "predict"} <= set(measured.method)
-    unmeasured = table[table.note != ""]
-    assert unmeasured.images_per_second.isna().all()
-    assert unmeasured.note.str.startswith("not measured: ").all()
-    if not torch.cuda.is_available():
-        assert unmeasured.method.tolist() == ["25 epochs on one GPU"]
-        assert (measured.times_the_floor[measured.benchmark == "training"] > 0.5).all()
+def test_the_engine_is_compared_with_the_best_of_the_loops_and_torch_compile_is_one_of_them(tmp_path, in_this_process):
+    table = benchmarks.speed(tmp_path, sides=(96,)).set_index("method")
+    loops = table[table.index.str.startswith("plain loop")]
+    assert "plain loop, torch.compile" in loops.index
+    best = loops.images_per_second.max()
+    assert table.times_the_best_loop["engine"] == pytest.approx(table.images_per_second["engine"] / best)
     assert json.loads((tmp_path / "speed.json").read_text())["environment"]["hardware"]
 
 
-def test_drawn_jpegs_have_the_size_of_the_originals(tmp_path):
-    assert abs(benchmarks.draw_originals(tmp_path, 2) / benchmarks.ORIGINAL_BYTES - 1) < 0.1
+def test_every_network_has_its_costs(tmp_path, in_this_process):
+    table = benchmarks.costs(tmp_path, side=96)
+    assert list(table.network) == list(benchmarks.NETWORKS)
+    assert (table.training < table.inference).all()  # measured one after the other
+    assert pd.read_csv(tmp_path / "costs.csv").network.tolist() == list(benchmarks.NETWORKS)
 
 
-def test_memorys_floor_goes_with_the_pixels():
-    """Twice the side is four times the memory that every layer moves, but for rounding at the edges."""
-    ratio = benchmarks.floor(64, 1) / benchmarks.floor(128, 1)
-    assert ratio == pytest.approx(4, rel=0.5)  # the machine's bandwidth is measured each time
+def test_counted_are_the_published_sizes():
+    """M. Sandler et al., "MobileNetV2" (2018): 3.4 million parameters with 1,000 classes, 300 million operations."""
+    found = benchmarks.counted("mobilenet_v2", 224)
+    assert found["parameters"] == 3_504_872 - 1280 * 1000 - 1000 + 1280 * 7 + 7
+    assert found["million_operations"] == pytest.approx(300, rel=0.02)
+    assert found["megabytes"] == pytest.approx(4 * (found["parameters"] + 34_112) / 1e6, rel=1e-3)  # and moving means
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (benchmarks._loop, {"channels_last": True}),
+        (benchmarks._loop, {"workers": 0}),
+        (benchmarks._engine, {}),
+        (benchmarks._inference, {"backbone": "mobilenet_v2"}),
+    ],
+)
+def test_what_is_measured_takes_steps(function, options):
+    threads = torch.get_num_threads()
+    found = benchmarks._steps(function, 1, {"side": 32, **options})
+    torch.set_num_threads(threads)
+    assert isinstance(found, Measured)
+    assert min(vars(found).values()) > 0
+
+
+def test_the_plain_loop_learns_to_tell_colours_apart_and_keeps_its_best_epoch(monkeypatch):
+    monkeypatch.setattr(plain_loop, "EPOCHS", 3)
+    labels = torch.arange(84) % 7
+    colours = torch.linspace(0, 255, 7).byte()[labels]
+    pixels = torch.stack([colours, 255 - colours, colours.flip(0)], 1)[:, :, None, None].repeat(1, 1, 32, 32)
+    parts = ["train"] * 63 + ["validation"] * 21
+    table = pd.DataFrame({"dx": [DX[k] for k in labels], "part": parts})
+    model = plain_loop.train(table, pixels, weights=None, seed=0)
+    said = plain_loop.probabilities(model, pixels)
+    assert said.shape == (84, 7)
+    assert said.sum(1).allclose(torch.ones(84))
+    assert tuple(plain_loop.CLASSES) == tuple(DX)

@@ -16,7 +16,7 @@ def error(labels, probabilities, **bins):
     return evaluation.calibration_error(evaluation.Sample(labels, probabilities, once), **bins)[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=SEEDS, images=st.integers(1, 80), sharpness=st.sampled_from([0.3, 1.0, 30.0]), bins=st.integers(1, 20))
 def test_the_calibration_error_agrees_with_torchmetrics(seed, images, sharpness, bins):
     labels, probabilities, _ = random_scores(seed, images, sharpness=sharpness)
@@ -51,7 +51,7 @@ def test_adaptive_bins_have_equally_many_images():
     assert (table.images - 15).abs().max() <= 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS, temperature=st.floats(0.3, 4))
 def test_a_temperature_that_was_applied_is_found_again(seed, temperature):
     rng = np.random.default_rng(seed)

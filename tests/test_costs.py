@@ -1,90 +1,32 @@
-import json
-
-import numpy as np
 import pandas as pd
-import pytest
 
-from skinlesion import files, studies
-from skinlesion.bench import benchmarks, costs
-from skinlesion.bench.benchmarks import Measured
-from skinlesion.paper import costs as table_of_costs
-from skinlesion.paper import findings
+from skinlesion import files
+from skinlesion.paper.tables import TABLES, PaperTable, Reports
 from skinlesion.reporting.figures import paper_tables as figures
 
 
-def test_counted_are_the_published_sizes():
-    """M. Sandler et al., "MobileNetV2" (2018): 3.4 million parameters with 1,000 classes, 300 million operations."""
-    found = costs.counted("mobilenet_v2", 224)
-    assert found["parameters"] == 3_504_872 - 1280 * 1000 - 1000 + 1280 * 7 + 7
-    assert found["million_operations"] == pytest.approx(300, rel=0.02)
-    assert found["megabytes"] == pytest.approx(4 * (found["parameters"] + 34_112) / 1e6, rel=1e-3)  # and moving means
-    assert costs.counted("mobilenet_v2", 448)["million_operations"] == pytest.approx(1200, rel=0.02)
-
-
-def test_every_network_gets_a_row_with_the_median_of_its_turns(tmp_path, monkeypatch):
-    speeds = iter([10, 30, 20] * 2 * len(costs.NETWORKS))
-    monkeypatch.setattr(benchmarks, "together", lambda function, *given: [Measured(next(speeds), 1, 5, float("nan"))])
-    table = costs.measure(tmp_path, side=96)
-    assert list(table.network) == list(costs.NETWORKS)
-    assert set(table.training) == set(table.inference) == {20}
-    assert pd.read_csv(tmp_path / "costs.csv").network.tolist() == list(costs.NETWORKS)
-    assert json.loads((tmp_path / "costs.json").read_text())["environment"]["hardware"]
-
-
-def test_training_and_scoring_are_measured():
-    (training,) = benchmarks.together(benchmarks.train, 32, 1, {"backbone": "mobilenet_v2"})
-    (scoring,) = benchmarks.together(costs._inference, 96, 1, {"backbone": "inception_v3"})
-    assert training.seconds > 0
-    assert scoring.images == benchmarks.BATCH
-
-
-def written(folder, *, megabytes=8.9):
+def written(folder):
     """Costs of three networks: one needs fewer operations than that of the preprint, one more."""
-    rows = [("mobilenet_v2", 2.2e6, megabytes, 56), ("mobilenet_v3_large", 4.2e6, 17, 42), ("resnet18", 11e6, 45, 333)]
+    rows = [("mobilenet_v2", 2.2e6, 8.9, 56), ("mobilenet_v3_large", 4.2e6, 17, 42), ("resnet18", 11e6, 45, 333)]
     table = pd.DataFrame(rows, columns=["network", "parameters", "megabytes", "million_operations"])
     table = table.assign(side=96, training=10.0, inference=20.0, training_memory_mb=900.0, inference_memory_mb=800.0)
     files.write_csv(folder / "benchmarks" / "costs.csv", table)
     files.write_json(folder / "benchmarks" / "costs.json", {"environment": {"hardware": "an abacus"}})
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (-0.05, -0.01, "reproduced"),
-        (0.01, 0.05, "not reached"),
-        (-0.02, 0.02, "inconclusive"),
-        (np.nan, np.nan, "not measured"),
-    ],
-)
-def test_two_words_are_judged_by_their_rules(tmp_path, low, high, verdict):
+def table(folder, **others):
+    """The table of costs, from the numbers of others; those are empty otherwise."""
+    reports = Reports(folder, draws=1)
+    known = {name: PaperTable(name, numbers, numbers, "") for name, numbers in others.items()}
+    reports.table = lambda name: known.get(name, PaperTable(name, pd.DataFrame(), pd.DataFrame(), ""))
+    return TABLES["costs"](reports)
+
+
+def test_costs_stand_beside_accuracy_and_what_was_not_trained_has_a_dash(tmp_path):
     written(tmp_path)
-    ends = {"score": "accuracy", "low": low, "high": high}
-    names = {"mobilenet_v3_large": 0.0, "resnet18": 0.03}  # a better network that needs more operations decides nothing
-    networks = [ends | {"difference": f"quick_{name} − quick_scratch", "mean": mean} for name, mean in names.items()]
-    networks[1] |= {"low": 0.02, "high": 0.04}
     scores = [{"study": "quick_scratch", "score": "accuracy", "mean": 0.7, "low": 0.68, "high": 0.72}]
-    made = table_of_costs.costs(
-        tmp_path, studies.everything(), scores=pd.DataFrame(scores), networks=pd.DataFrame(networks).dropna()
-    )
-    assert table_of_costs.verdicts(made.numbers) == {"small": "reproduced", "efficient": verdict}
+    made = table(tmp_path, scores=pd.DataFrame(scores))
     assert made.shown.accuracy.tolist() == ["0.700 (0.680–0.720)", "–", "–"]
     assert "an abacus" in made.caption
-    said = findings.conclusions({"costs": made.numbers})["costs"]
-    assert "8.9 MB; its operations are fewer than those of 1 of 2 other networks." in said
-    assert said.endswith(f"Small: reproduced. Efficient: {verdict}.")
     assert figures.costs(made.numbers).alt == "Accuracy over operations: mobilenet_v2 0.70 at 56 million."
-
-
-def test_costs_that_were_not_measured_judge_nothing(tmp_path):
-    nothing = pd.DataFrame()
-    made = table_of_costs.costs(tmp_path, studies.everything(), scores=nothing, networks=nothing)
-    assert set(table_of_costs.verdicts(made.numbers).values()) == {"not measured"}
-    written(tmp_path, megabytes=12)
-    made = table_of_costs.costs(tmp_path, studies.everything(), scores=nothing, networks=nothing)
-    assert table_of_costs.verdicts(made.numbers) == {"small": "not reached", "efficient": "not measured"}
-    assert figures.costs(made.numbers.assign(mean=0.5, low=0.4, high=0.6)).source == "costs.csv"
-
-
-def test_the_rules_are_those_of_the_protocol():
-    text = (studies.FOLDER / "PROTOCOL.md").read_text()
-    assert f"less than {table_of_costs.SMALL:g} MB" in text
+    assert table(tmp_path / "nowhere").numbers.empty

@@ -140,6 +140,19 @@ def test_the_table_is_the_same_by_whatever_name_and_separator(copied, opened, na
     assert dataset.set_of(dataset.find_table(copied)) == "ham10000"
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("image_id,dx,localization\na,nv,Gesäß\n".encode("latin-1"), "'utf-8' codec .* Save it in UTF-8"),
+        (bytes(archives.MOST_BYTES + 1), "metadata.csv has more than 20,000,000 bytes, the most that is read: is it"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_not_told_to_be_an_image_or_to_be_fetched(tmp_path, content, told):
+    (tmp_path / "metadata.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=told):
+        dataset.read_metadata(tmp_path / "metadata.csv")
+
+
 def test_a_table_in_a_zip_is_read_and_a_mac_s_shadow_of_it_is_not(copied, opened):
     path = copied / "HAM10000_metadata"
     with zipfile.ZipFile(f"{path}.zip", "w") as archive:
@@ -257,7 +270,6 @@ def test_a_bad_first_image_is_named(copied, tiny, fault, extracted):
         _ = dataset.open_dataset(chosen).title
 
 
-@pytest.mark.timeout(20)
 def test_a_table_that_is_no_file_is_refused(copied):
     (copied / "HAM10000_metadata").unlink()
     os.mkfifo(copied / "HAM10000_metadata.csv")

@@ -21,7 +21,7 @@ def draw(lesions, draws=50):
     return evaluation.Bootstrap.draw(lesions, draws=draws, seed=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=SEEDS, coarse=st.booleans())
 def test_rates_agree_with_scikit_learn(seed, coarse):
     truth, score, _ = ask(seed, coarse=coarse)
@@ -36,7 +36,7 @@ def test_rates_agree_with_scikit_learn(seed, coarse):
     assert np.allclose(sensitivity[1:], recall[:keep][::-1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=SEEDS, level=st.sampled_from([0.5, 0.9, 0.95, 1.0]), coarse=st.booleans())
 def test_a_chosen_threshold_reaches_its_level_and_no_better_one_does(seed, level, coarse):
     truth, score, _ = ask(seed, coarse=coarse)

@@ -5,8 +5,7 @@ import sys
 import pytest
 import torch
 
-from skinlesion import files, runs
-from skinlesion.data import splits
+from skinlesion import files
 from skinlesion.learning import checkpoints, distributed, models
 
 TOLERANCE = 1e-4
@@ -69,7 +68,6 @@ def launch(*command, folder):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -80,15 +78,7 @@ def test_batch_norm_of_two_processes_is_that_of_one_with_all_images(tmp_path):
     launch("check.py", folder=tmp_path)
 
 
-@pytest.fixture
-def split(tiny, opened):
-    """A run folder with a split, as notebook 02 leaves it."""
-    run = runs.Run(tiny)
-    run.write_csv("split.csv", splits.draw(opened.metadata, tiny))
-    return run
-
-
-def test_two_processes_train_as_one_does_on_the_same_batches(tiny, split, tmp_path):
+def test_two_processes_train_as_one_does_on_the_same_batches_of_a_split_that_one_of_them_draws(tiny, tmp_path):
     overrides = {"data", "synthetic_lesions", "image_size", "cache", "train_fraction", "validation_fraction"}
     chosen = tiny.model_dump(include=overrides | {"calibration_fraction", "test_fraction"})
     # No dropout, which each process draws for itself; few steps in float32, before rounding has grown.
@@ -96,18 +86,20 @@ def test_two_processes_train_as_one_does_on_the_same_batches(tiny, split, tmp_pa
     states = {}
     for count in (1, 2):
         folder = tmp_path / f"{count}"
-        runs.Run(tiny.model_copy(update={"output": str(folder)})).write_csv("split.csv", split.read_csv("split.csv"))
         flags = [flag for key, value in chosen.items() for flag in ("--set", f"{key}={value}")]
         command = ["-m", "skinlesion", "train", "--study", "demo", *flags, "--set", f"output={folder}"]
         if count == 2:
             printed = launch(*command, folder=tmp_path)
             assert printed.count("epoch   1/1") == 1  # one of them reports
+            assert printed.count("there is no split yet") == 1
         else:
             environment = {**os.environ, "PYTHONPATH": str(files.ROOT / "lib"), "CUDA_VISIBLE_DEVICES": ""}
-            subprocess.run([sys.executable, *command], env=environment, check=True, capture_output=True, timeout=200)
+            subprocess.run([sys.executable, *command], env=environment, check=True, capture_output=True)
         states[count] = torch.load(
             folder / "demo" / "seed-0" / "checkpoint" / checkpoints.NAME, weights_only=True, map_location="cpu"
         )
+        left = {path.name for path in (folder / "demo" / "seed-0").iterdir()}
+        assert left == {"checkpoint", "duplicates.csv", "preprocessing.json", "split.csv"}
     one, two = states[1], states[2]
     for key in ("train_loss", "validation_loss"):
         assert two["history"][0][key] == pytest.approx(one["history"][0][key], rel=TOLERANCE)

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from conftest import publish
 
-from skinlesion import files, studies
+from skinlesion import files
 from skinlesion.data.dataset import DX
-from skinlesion.paper import effects, evidence, findings
+from skinlesion.paper import collection, effects, evidence
 from skinlesion.reporting.figures import paper_tables as figures
 from skinlesion.runs import Files
 from skinlesion.scoring import predictions
@@ -29,6 +29,10 @@ def right_where(table, right):
     return table.assign(**dict(zip(predictions.COLUMNS, (0.94 * np.eye(len(DX)) + 0.06 / 7)[answers].T, strict=True)))
 
 
+def made(folder, name):
+    return collection.make(folder, draws=DRAWS, names=[name])[name]
+
+
 @pytest.fixture
 def crossed(tmp_path):
     """A crossover of 70 tested images: of the seen 62 are right, of the unseen 49."""
@@ -42,11 +46,11 @@ def crossed(tmp_path):
         right = np.where(seen, place % 20 > 1, place % 10 > 2)
         groups = table.lesion_group[tested & seen].tolist()
         rewrite(run, right_where(table, right), trained=groups + groups[:10])
-    return {study: evidence.find(tmp_path, study) for study in ("quick_crossover_a", "quick_crossover_b")}
+    return tmp_path
 
 
 def test_the_leak_is_the_difference_of_the_same_images_seen_and_unseen(crossed):
-    table = effects.leak(crossed, draws=DRAWS).numbers
+    table = made(crossed, "leak").numbers
     accuracy = table.query("score == 'accuracy' and `tested images` == 'all'").set_index("lesion")
     assert accuracy["mean"]["seen"] == pytest.approx(62 / 70)
     assert accuracy["mean"]["unseen"] == pytest.approx(49 / 70)
@@ -63,26 +67,20 @@ def test_effects_are_of_planned_arms_and_of_pairs_that_are_here(tmp_path):
     for seed in (0, 1):
         publish(tmp_path, "quick_plain", seed, hit=0.6)
     publish(tmp_path, "quick", 0, hit=0.3)
-    planned = studies.everything()
-    found = {study: evidence.find(tmp_path, study) for study in planned}
-    table = effects.effects(found, planned, draws=DRAWS)
+    table = made(tmp_path, "effects")
     shown = table.shown.set_index("difference")
-    assert (shown.seeds["quick_plain − quick"], shown.images["quick_plain − quick"]) == (1, "70")
+    assert (shown.seeds["quick_plain − quick"], shown.images["quick_plain − quick"]) == ("1", "70")
     assert shown.accuracy["quick_scratch − quick"] == "not measured"  # planned
     assert "paper_scratch − paper_lesion" not in shown.index  # possible, not planned
     assert table.numbers.query("score == 'accuracy'")["mean"].iloc[0] > 0
-    assert "quick, quick_plain each: 1 seed (0)" in table.caption
 
 
 def test_only_what_others_are_compared_with_is_scored_beside_them(tmp_path):
     """The base of the table of networks has a base of its own, which is not of this table."""
     for study in ("quick", "quick_scratch", "quick_resnet18"):
         publish(tmp_path, study, 0)
-    planned = studies.everything()
-    found = {study: evidence.find(tmp_path, study) for study in planned}
-    table = effects.effects(found, planned, draws=DRAWS, name="networks")
+    table = made(tmp_path, "networks")
     assert set(table.numbers[table.numbers.quantity == "score"].difference) == {"quick_scratch"}
-    assert table.caption.startswith(f"{effects.QUESTIONS['networks']}: Scores of quick_scratch; then ")
 
 
 def test_the_remedies_of_imbalance_stand_beside_none_and_beside_one_that_needs_no_training(tmp_path):
@@ -90,22 +88,17 @@ def test_the_remedies_of_imbalance_stand_beside_none_and_beside_one_that_needs_n
     for study, hit in (("quick", 0.3), ("quick_focal", 0.2)):
         run = publish(tmp_path, study, 0, hit=hit)
         files.write_json(run / "preprocessing.json", {"counts": {"images train": counts}})
-    planned = studies.everything()
-    found = {study: evidence.find(tmp_path, study) for study in planned}
-    table = effects.effects(found, planned, draws=DRAWS, name="imbalance")
+    table = made(tmp_path, "imbalance")
     assert table.shown.difference[0] == "quick"
     rows = table.numbers[table.numbers.score == "balanced_accuracy"].set_index("difference")
     assert rows.quantity.to_dict()["quick"] == "score"
-    tested = found["quick"].predictions[0].query("part == 'test'")
+    tested = Files(tmp_path / "quick" / "seed-0").read_csv("predictions.csv").query("part == 'test'")
     labels = tested.dx.map(DX.index)
     answers = [(tested[predictions.COLUMNS].to_numpy() / weight).argmax(1) for weight in (1, list(counts.values()))]
     plain, without = (pd.Series(each == labels).groupby(labels).mean().mean() for each in answers)
     assert rows["mean"]["quick"] == pytest.approx(plain)
     afterwards = f"quick, {evidence.AFTERWARDS}, − quick"
     assert rows["mean"][afterwards] == pytest.approx(without - plain)
-    assert "Balanced accuracy is the primary endpoint" in table.caption
-    said = findings.conclusions({"imbalance": table.numbers})["imbalance"]
-    assert afterwards in said and "quick_focal − quick: " in said and "quick: " not in said.replace("− quick: ", "")
     assert "quick, " in figures.effects(table.numbers, source="imbalance.csv").alt
 
 
@@ -118,12 +111,11 @@ def test_a_source_is_told_by_networks_that_know_it_and_by_one_that_does_not_on_t
     left_out = publish(tmp_path, "quick_sources", 0)
     rewrite(left_out, right_where(whole, np.arange(len(whole)) % 2 > 0).iloc[:40], trained=["x"])  # half are
     files.write_json(left_out / "preprocessing.json", {"left_out": "rosendahl"})
-    found = {study: evidence.find(tmp_path, study) for study in ("quick_folds", "quick_sources")}
-    table = effects.sources(found, draws=DRAWS).numbers.query("score == 'accuracy'").set_index("network")
+    table = made(tmp_path, "sources").numbers.query("score == 'accuracy'").set_index("network")
     assert table["mean"].to_dict() == pytest.approx({"source seen": 0.9, "unseen": 0.5, "unseen − seen": -0.4})
     assert table.source.unique().tolist() == ["rosendahl"]
     assert (table.images == 40).all()
-    assert len(found["quick_folds"].out_of_fold) == len(whole)
+    assert len(evidence.find(tmp_path, "quick_folds").out_of_fold) == len(whole)
 
 
 def test_the_spread_between_runs_is_that_of_splits_crossed_with_trainings(tmp_path):
@@ -133,10 +125,9 @@ def test_the_spread_between_runs_is_that_of_splits_crossed_with_trainings(tmp_pa
             table = Files(run).read_csv("predictions.csv")
             rewrite(run, right_where(table, np.arange(len(table)) >= 20 * split + 2 * seed), trained=["x"])
     publish(tmp_path, "paper_split_0", 0)  # another base's arm, which must not take rows away
-    planned = studies.everything()
-    table = effects.spread({name: evidence.find(tmp_path, name) for name in planned}, planned)
+    table = made(tmp_path, "spread")
     rows = table.numbers.query("score == 'accuracy'").set_index("due to")
     assert rows.deviation["split"] == pytest.approx(10 / 70, rel=1e-6)  # ten tested images more, each split
     assert rows.deviation["training"] == pytest.approx(1 / 70, rel=1e-6)
     assert rows.share.sum() == pytest.approx(1)
-    assert effects.spread({}, planned).numbers.empty
+    assert made(tmp_path / "nowhere", "spread").numbers.empty

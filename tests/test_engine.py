@@ -1,4 +1,3 @@
-import contextlib
 import copy
 
 import numpy as np
@@ -74,68 +73,6 @@ def test_what_is_taught_is_the_mean_of_what_the_teachers_say_of_the_same_views(t
     own = torch.nn.functional.cross_entropy(logits, torch.from_numpy(task[1])[drawn.rows[part]])
     theirs = -(said * torch.log_softmax(logits, dim=1)).sum(1).mean()
     assert float(outcome[0]) == pytest.approx(float(0.75 * own + 0.25 * theirs), rel=1e-4)
-
-
-def test_streaming_and_resident_train_to_the_same_weights(task, tiny):
-    first, second = make(task, tiny, store="resident"), make(task, tiny, store="streaming")
-    assert isinstance(second.source, batches.Streaming)
-    assert torch.equal(train_epoch(first), train_epoch(second))
-    assert all(torch.equal(a, b) for a, b in zip(first.tensors(), second.tensors(), strict=True))
-
-
-@pytest.mark.parametrize("update", [{}, {"ema_decay": 0.9}, {"precision": "bfloat16"}])
-def test_the_rehearsal_of_a_graph_learns_nothing(task, tiny, update):
-    """What a GPU does before it captures a step, and after a resume in the middle of an epoch."""
-    with engine.determinism(True):
-        first, second = make(task, tiny, **update), make(task, tiny, **update)
-        for epoch in range(2):
-            wanted = train_epoch(first, epoch)
-            drawn, parts = second.draw(epoch)
-            pixels = torch.from_numpy(task[0][drawn.rows[parts[0]].numpy()])
-            batch = pixels, drawn.uniform[parts[0]], torch.from_numpy(task[1])[drawn.rows[parts[0]]]
-            engine.rehearse(second, batch, 8)
-            assert torch.equal(train_epoch(second, epoch), wanted)
-    assert all(torch.equal(a, b) for a, b in zip(first.tensors(), second.tensors(), strict=True))
-
-
-def test_replayed_steps_are_the_steps(task, tiny, monkeypatch):
-    """A stand-in for CUDA graphs: capturing runs nothing, replaying runs the step on the buffers."""
-
-    class Graph:
-        def replay(self):
-            replay = made._replay
-            replay.output.copy_(made.take_step(*replay.buffers, 8))
-
-    @contextlib.contextmanager
-    def capture(graph):
-        kept = [(tensor, tensor.clone()) for tensor in made.tensors()]
-        yield
-        with torch.no_grad():
-            for tensor, before in kept:
-                tensor.copy_(before)
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", capture)
-    store, labels = task
-    rows = np.arange(52)  # six whole batches, and a smaller one that is never captured
-    chosen = tiny.model_copy(update={"batch_size": 8, "schedule": "cosine"})
-    with engine.determinism(True):
-        eager, made = (Engine(store, labels, train_rows=rows, parameters=chosen, device=CPU) for _ in range(2))
-        made.graphs = True
-        for epoch in range(2):
-            assert torch.equal(train_epoch(eager, epoch), train_epoch(made, epoch))
-    assert made._replay is not None
-    assert all(torch.equal(a, b) for a, b in zip(eager.tensors(), made.tensors(), strict=True))
-
-
-def test_every_tensor_of_the_optimiser_stays_where_it_is(task, tiny):
-    """A captured step writes to addresses: none may be replaced while it is replayed."""
-    made = make(task, tiny, ema_decay=0.9)
-    train_epoch(made, 0)
-    before = [tensor.data_ptr() for tensor in made.tensors()]
-    train_epoch(made, 1)
-    assert [tensor.data_ptr() for tensor in made.tensors()] == before
-    assert made.optimiser.param_groups[0]["lr"] is made.rate
 
 
 @pytest.mark.parametrize(
@@ -269,11 +206,10 @@ def test_mixed_images_are_shares_of_two_and_so_are_their_losses(task, tiny, monk
     expected = plain * share.view(-1, 1, 1, 1) + plain.roll(1, 0) * (1 - share.view(-1, 1, 1, 1))
     given = []
     made.network = lambda views: given.append(views) or made.model(views)
-    torch.manual_seed(0)
-    loss, _ = made.take_step(pixels, uniform, target, 8)
+    loss, _ = made.step(pixels, uniform, target, 8, 0)
     assert torch.allclose(given[0], expected, atol=1e-5)
     fresh = make(task, tiny, mixup=0.4, precision="float32")
-    torch.manual_seed(0)
+    torch.manual_seed(engine._seed(tiny.seed, 0, 0))
     with torch.no_grad():
         losses = torch.nn.functional.log_softmax(fresh.model(expected), dim=1)
     wanted = -(share * losses[range(8), target] + (1 - share) * losses[range(8), target.roll(1)]).mean()
@@ -299,6 +235,6 @@ def test_eight_views_are_the_mean_over_the_symmetries_of_a_square(task, tiny):
     found = torch.softmax(engine.logits(made.model, made.source, rows, views=8), 1)
     turned = [np.rot90(task[0], k, (1, 2)) for k in range(4)]
     every = [np.ascontiguousarray(image) for each in turned for image in (each, each[:, :, ::-1])]
-    sources = [batches.open_source(images, CPU) for images in every]
+    sources = [batches.Source(images, CPU) for images in every]
     wanted = torch.stack([torch.softmax(engine.logits(made.model, each, rows), 1) for each in sources]).mean(0)
     assert torch.allclose(found, wanted, atol=1e-5)

@@ -14,7 +14,7 @@ from skinlesion.scoring import evaluation
 SEEDS = st.integers(0, 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=SEEDS, images=st.integers(1, 60), sharpness=st.sampled_from([0.2, 1.0, 20.0]))
 def test_headline_agrees_with_scikit_learn(seed, images, sharpness):
     labels, probabilities, _ = random_scores(seed, images, sharpness=sharpness)
@@ -34,7 +34,7 @@ def test_headline_agrees_with_scikit_learn(seed, images, sharpness):
     assert ours.loss == pytest.approx(metrics.log_loss(labels, probabilities, labels=range(7)), rel=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=SEEDS, images=st.integers(2, 60), coarse=st.booleans())
 def test_auc_agrees_with_scikit_learn_with_weights_and_ties(seed, images, coarse):
     labels, probabilities, _ = random_scores(seed, images)
@@ -57,7 +57,7 @@ def test_auc_agrees_with_scikit_learn_with_weights_and_ties(seed, images, coarse
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_average_precision_agrees_with_scikit_learn_with_weights_and_ties(seed):
     labels, probabilities, _ = random_scores(seed, 60)
@@ -80,7 +80,7 @@ def test_average_precision_agrees_with_scikit_learn_with_weights_and_ties(seed):
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS)
 def test_per_class_agrees_with_scikit_learn(seed):
     labels, probabilities, _ = random_scores(seed, 50)

@@ -16,7 +16,6 @@ def test_only_finished_runs_count_in_the_order_of_their_seeds(tmp_path):
     found = evidence.find(tmp_path, "paper")
     assert found.seeds == [2, 10]
     assert list(found.predictions) == [2, 10]
-    assert evidence.find(tmp_path, "paper", only=[tmp_path / "paper" / "seed-10"]).seeds == [10]
     assert evidence.find(tmp_path, "paper_lesion").seeds == []
     assert found.hardware == "an abacus"
     assert found.said("data", "title") == "drawn at random"

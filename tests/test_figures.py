@@ -157,6 +157,10 @@ def draw(name, opened, tiny):
         ),
         "claims": lambda: figures.claims(tables_of_paper(tiny)["claims"].numbers),
         "effects": lambda: figures.effects(tables_of_paper(tiny)["effects"].numbers),
+        "leak": lambda: figures.leak(tables_of_paper(tiny)["effects"].numbers.assign(**LEAK)),
+        "ladder": lambda: figures.ladder(
+            tables_of_paper(tiny)["effects"].numbers.assign(step="a", part="test"), names=("accuracy",)
+        ),
         "costs": lambda: figures.costs(
             pd.DataFrame(
                 [{"network": "a", "million_operations": 9, "megabytes": 3, "mean": 0.5, "low": 0.4, "high": 0.6}]
@@ -181,6 +185,9 @@ def draw(name, opened, tiny):
         ),
     }
     return makers[name]()
+
+
+LEAK = {"lesion": "seen − unseen", "tested images": "all"}
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -2,6 +2,7 @@ import errno
 import json
 import multiprocessing
 import os
+import platform
 import shutil
 import socket
 import threading
@@ -199,22 +200,60 @@ def test_a_path_outside_the_project_is_shown_by_its_last_part(tmp_path):
     assert files.shown(files.ROOT / "reports" / "x.csv") == "reports/x.csv"
 
 
-def hold(path, held, told):
-    with files.alone(path, report=told.put):
+def hold(folder, held):
+    with files.alone(folder, "page"):
         held.set()
-        time.sleep(60)
+        time.sleep(86_400)
 
 
 def test_a_second_process_says_that_it_waits_and_goes_on_when_the_first_is_killed(tmp_path):
     context = multiprocessing.get_context("spawn")
-    held, told = context.Event(), context.Queue()
-    first = context.Process(target=hold, args=(tmp_path / "page", held, told))
+    held = context.Event()
+    first = context.Process(target=hold, args=(tmp_path, held))
     first.start()
-    assert held.wait(60)
+    held.wait()
     lines = []
-    threading.Timer(0.5, first.kill).start()
-    with files.alone(tmp_path / "page", report=lines.append):
-        assert not first.is_alive() or first.join(10) is None
-    assert lines == ["another process is at work on page: waiting for it to end"]
-    with files.alone(tmp_path / "page", report=lines.append):
+    busy = f"process {first.pid} on {platform.node()} is at work on page"
+    with pytest.raises(files.BusyError, match=f"^{busy}: wait for it to end"), files.alone(tmp_path, "page"):
+        pass
+
+    def kill(line):
+        lines.append(line)
+        first.kill()
+
+    with files.alone(tmp_path, "page", wait=kill):
+        first.join()
+    assert lines == [f"{busy}: waiting for it to end"]
+    with files.alone(tmp_path, "page", wait=kill), files.alone(tmp_path):
         assert len(lines) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_has_waited_for_a_hold_is_alone_after_it_as_well(tmp_path):
+    """Though the first deletes the file that both have opened, and a third one makes another."""
+    got, end = threading.Event(), threading.Event()
+
+    def second():
+        with files.alone(tmp_path, wait=lambda line: waits.set()):
+            got.set()
+            end.wait()
+
+    waits, thread = threading.Event(), threading.Thread(target=second, daemon=True)
+    with files.alone(tmp_path):
+        thread.start()
+        waits.wait()
+    got.wait()
+    with pytest.raises(files.BusyError), files.alone(tmp_path):
+        pass
+    end.set()
+    thread.join()
+
+
+def test_a_file_system_without_locks_and_a_full_disk_keep_nobody_from_work(tmp_path, monkeypatch):
+    def fail(*given):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(files.fcntl, "flock", fail)
+    monkeypatch.setattr(files.os, "write", fail)
+    with files.alone(tmp_path):
+        pass

@@ -2,10 +2,11 @@ import io
 import os
 import shutil
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from scipy import ndimage
 
 from skinlesion import files
@@ -82,7 +83,7 @@ def test_an_image_is_turned_upright_by_its_exif_orientation():
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr(archives, "MOST_PIXELS", 1000)
-    with pytest.raises(DatasetError, match="40×30 pixels are more than any image of the data has"):
+    with pytest.raises(DatasetError, match="40×30 pixels are more than 1,000: scale it down"):
         images.decode(jpeg(Image.new("RGB", (40, 30))), size=8)
 
 
@@ -164,6 +165,7 @@ WRITTEN = {
     "WEBP": ("RGB", "L", "RGBA", "P"),
     "TIFF": ("RGB", "L", "RGBA", "P", "1", "LA", "CMYK"),
     "BMP": ("RGB", "L", "RGBA", "P", "1"),
+    "AVIF": ("RGB", "L", "RGBA"),
 }
 
 
@@ -178,9 +180,85 @@ def test_every_named_format_is_read_as_colours(form, mode):
 def test_other_formats_are_refused_by_content(tmp_path):
     for form in ("GIF", "PPM", "ICO", "TGA"):
         Image.new("RGB", (80, 60)).save(tmp_path / "x.jpg", format=form)
-        with pytest.raises(DatasetError, match="no JPEG or PNG or WEBP or TIFF or BMP"):
+        with pytest.raises(DatasetError, match="no JPEG or PNG or WEBP or TIFF or BMP or AVIF"):
             images.decode_any((tmp_path / "x.jpg").read_bytes(), size=32)
         assert not images.is_picture(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize(("brand", "form"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"avif", "AVIF")])
+def test_what_a_phone_writes_and_is_not_read_is_called_what_it_is(brand, form):
+    with pytest.raises(DatasetError, match=f"it is {form}, which is not read here: save it as JPEG"):
+        images.decode(b"\0\0\0\x18ftyp" + brand + bytes(12), size=32)
+    with pytest.raises(DatasetError, match="no JPEG" if form == "AVIF" else "it is HEIC"):  # one of the two is read
+        images.decode_any(b"\0\0\0\x18ftyp" + brand + bytes(12), size=32)
+
+
+def encoded(image, form, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format=form, quality=100, **options)
+    return buffer.getvalue()
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SWAPPED = SRGB.replace(b"rXYZ", b"none").replace(b"gXYZ", b"rXYZ").replace(b"none", b"gXYZ")
+"""A profile in which the first channel is green and the second red."""
+GREY = SRGB.replace(b"RGB XYZ ", b"GRAYXYZ ", 1).replace(b"rTRC", b"kTRC", 1)
+
+
+@pytest.mark.parametrize("form", sorted(set(images.FORMATS) - {"BMP"}))
+def test_colours_are_those_of_the_profile_that_comes_with_a_picture(form):
+    red = Image.new("RGB", (40, 30), (255, 0, 0))
+    seen = images.decode_any(encoded(red, form, icc_profile=SWAPPED), size=32).astype(int)
+    assert np.abs(seen - (0, 255, 0)).max() <= 3
+
+
+def test_a_picture_of_the_data_without_a_profile_or_with_that_of_srgb_has_the_pixels_it_had():
+    frame = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    plain = Image.open(io.BytesIO(jpeg(frame)))
+    for options in ({}, {"icc_profile": SRGB}):
+        assert np.array_equal(images.open_image(jpeg(frame, **options)), plain)
+
+
+@pytest.mark.parametrize(("mode", "profile"), [("L", GREY), ("L", SRGB), ("LA", GREY), ("P", SRGB), ("RGBA", SRGB)])
+def test_a_profile_of_grey_and_one_beside_a_palette_or_transparency_are_read(mode, profile):
+    picture = Image.new("RGB", (40, 30), (102, 102, 102)).convert(mode)
+    pixels = images.decode_any(encoded(picture, "PNG", icc_profile=profile), size=32)
+    assert np.abs(pixels.astype(int) - 102).max() <= 1
+
+
+def with_exif(picture, value):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA005] = {1: value}
+    return encoded(picture, "JPEG", exif=exif)
+
+
+def with_chunk(png, chunk):
+    return png[:33] + (len(chunk) - 4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + png[33:]
+
+
+NO_COLOURS = {
+    "a profile cut off": lambda red: encoded(red, "PNG", icc_profile=SRGB[:300]),
+    "a profile of which a piece lacks": lambda red: encoded(red, "JPEG", icc_profile=SRGB).replace(
+        b"PROFILE\0\1\1", b"PROFILE\0\1\2"
+    ),
+    "a profile of grey with colours": lambda red: encoded(red, "PNG", icc_profile=GREY),
+    "a camera's Adobe RGB": lambda red: with_exif(red, "R03"),
+    "primaries of Display P3": lambda red: encoded(red, "AVIF").replace(b"nclx\0\1", b"nclx\0\x0c"),
+    "the curve of HDR": lambda red: encoded(red, "AVIF").replace(b"nclx\0\1\0\x0d", b"nclx\0\1\0\x10"),
+    "HDR in a PNG": lambda red: with_chunk(encoded(red, "PNG"), b"cICP\x01\x10\0\1"),
+}
+
+
+@pytest.mark.parametrize("case", NO_COLOURS)
+def test_a_picture_whose_colours_are_not_known_is_refused(case):
+    with pytest.raises(DatasetError, match=r"colour.*: save it in sRGB"):
+        images.decode_any(NO_COLOURS[case](Image.new("RGB", (40, 30), (255, 0, 0))), size=32)
+    assert images.decode_any(with_exif(Image.new("RGB", (40, 30)), "R98"), size=32).max() == 0  # sRGB
+
+
+def test_the_preview_in_a_raw_file_is_not_taken_for_the_picture():
+    with pytest.raises(DatasetError, match="the preview in a raw file"):
+        images.decode_any(encoded(Image.new("RGB", (40, 30)), "TIFF", tiffinfo={254: 1}), size=32)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -201,7 +279,7 @@ def test_a_picture_whose_values_would_be_clipped_is_refused_and_so_are_several_i
         Image.fromarray(deep).save(buffer, format="TIFF")
         with pytest.raises(DatasetError, match="more than 8 bits a channel"):
             images.decode_any(buffer.getvalue(), size=32)
-    for form in ("TIFF", "WEBP", "PNG"):
+    for form in ("TIFF", "WEBP", "PNG", "AVIF"):
         buffer = io.BytesIO()
         first, second = Image.new("RGB", (80, 60), "red"), Image.new("RGB", (80, 60), "blue")
         first.save(buffer, format=form, save_all=True, append_images=[second])

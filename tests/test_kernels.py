@@ -138,8 +138,9 @@ def test_without_a_compiler_the_layers_are_torchs_and_the_manifest_says_so(monke
     assert torch.allclose(found.float(), wanted.float(), atol=0.02)
 
 
-def test_a_compiler_that_fails_is_none(monkeypatch):
-    monkeypatch.setenv("CC", "false")
+@pytest.mark.parametrize("command", ["false", "no-such-compiler", "gcc '"])
+def test_a_compiler_that_fails_or_is_no_command_is_none(monkeypatch, command):
+    monkeypatch.setenv("CC", command)
     kernels.library.cache_clear()
     try:
         assert kernels.library(torch.float32) is None

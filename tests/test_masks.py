@@ -30,7 +30,6 @@ def test_masks_are_read_from_an_archive_in_whatever_case_and_with_backslashes(dr
     assert np.array_equal(masks.read(tmp_path, ids, size=32), masks.read(drawn, ids, size=32))
 
 
-@pytest.mark.timeout(20)
 def test_a_mask_that_cannot_be_decoded_is_named_and_so_is_an_archive_that_is_no_file(tmp_path):
     with zipfile.ZipFile(tmp_path / archives.MASKS, "w") as archive:
         archive.writestr("ISIC_0000001_segmentation.png", b"no mask")

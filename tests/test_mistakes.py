@@ -102,5 +102,5 @@ def test_a_mistake_without_a_vault_drawn_by_lesion_is_refused(values):
 
 
 def test_no_study_but_those_of_the_road_makes_a_mistake():
-    making = [name for name in parameters.studies.names() if parameters.load(name).mistake]
-    assert making and all("_road_" in name for name in making)
+    tables = {study.table for name, study in parameters.studies.everything().items() if parameters.load(name).mistake}
+    assert tables == {"road"}

@@ -170,7 +170,6 @@ BAD_WEIGHTS = {
 }
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", BAD_WEIGHTS)
 def test_what_is_no_weights_is_refused_when_the_study_is_checked(case, state, drawn, tmp_path, capsys, monkeypatch):

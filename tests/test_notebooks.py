@@ -1,14 +1,12 @@
 import ast
 import copy
-import json
-import subprocess
-import sys
 
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
-from conftest import tiny_overrides
+from conftest import publish, tiny_overrides
 from nbclient import NotebookClient
 
 from skinlesion import files, parameters, runs
@@ -107,16 +105,14 @@ def test_a_notebook_runs_twice_in_one_kernel(finished, notebook, tmp_path):
     first = next(cell for cell in content.cells if "parameters" in cell.metadata.get("tags", ()))
     first.source += "".join(f"\n{name} = {value!r}" for name, value in chosen.items())
     content.cells = [*content.cells, *copy.deepcopy(content.cells)]
-    ran = NotebookClient(content, timeout=300, kernel_name="python3").execute()
+    ran = NotebookClient(content, startup_timeout=pages.PATIENCE, **pages.KERNEL).execute()
     assert all(output.output_type != "error" for cell in ran.cells for output in cell.get("outputs", ()))
 
 
 def test_a_notebook_runs_by_hand_with_papermill(finished, tmp_path):
-    given = tmp_path / "given.yaml"
-    given.write_text(json.dumps(finished.parameters.model_dump()))
-    command = [sys.executable, "-m", "papermill", str(files.ROOT / "notebooks" / "04_evaluation.ipynb")]
-    command += [str(tmp_path / "out.ipynb"), "-f", str(given), "-p", "bootstrap_draws", "30"]
-    subprocess.run(command, check=True, capture_output=True, text=True, cwd=files.ROOT)
+    notebook, given = files.ROOT / "notebooks" / "04_evaluation.ipynb", finished.parameters.model_dump()
+    given["bootstrap_draws"] = 30
+    papermill.execute_notebook(notebook, tmp_path / "out.ipynb", given, start_timeout=pages.PATIENCE, **pages.KERNEL)
     assert finished.read_json("metrics.json")["bootstrap"]["draws"] == 30
 
 
@@ -133,6 +129,17 @@ def test_a_run_made_again_is_bit_identical_and_leaves_the_first_alone(finished, 
 def test_the_file_for_the_challenge_holds_the_probabilities_of_the_test_part(finished):
     test = finished.read_csv("predictions.csv").query("part == 'test'")
     pd.testing.assert_frame_equal(finished.read_csv("isic.csv"), isic.submission(test))
+
+
+@pytest.mark.parametrize(("stem", "table"), [(pages.PAPER, "claims.csv"), (pages.ROAD, "road.csv")])
+def test_a_page_across_runs_says_how_far_it_is_and_leaves_its_tables_beside_it(tmp_path, capsys, stem, table):
+    publish(tmp_path / "reports", "paper", 0)
+    across = parameters.load("paper", {"output": str(tmp_path / "reports"), "bootstrap_draws": 20})
+    pages.make(files.ROOT / "notebooks" / f"{stem}.ipynb", across, tmp_path / "tables" / f"{stem}.html")
+    assert (tmp_path / "tables" / table).is_file()
+    assert not (tmp_path / "reports" / "tables").exists()
+    assert ("tables: claims" in capsys.readouterr().out) == (stem == pages.PAPER)
+    assert "tables: claims" not in (tmp_path / "tables" / f"{stem}.html").read_text()
 
 
 def code(notebook):

@@ -85,7 +85,7 @@ def test_the_forms_are_scored_in_the_views_of_the_run(made, tmp_path):
     split = metadata[["image_id"]].assign(part=["train", "test"] * 32)
     portable.compare(run, Inputs(metadata, pictures, split, {}), repeats=1)
     found = run.read_csv("forms.csv").query("form == 'torch'")[COLUMNS].to_numpy()
-    source = batches.open_source(pictures, torch.device("cpu"))
+    source = batches.Source(pictures, torch.device("cpu"))
     wanted = engine.logits(network, source, np.arange(1, 64, 2), views=8).softmax(1).numpy()
     assert np.abs(found - wanted).max() < 1e-5 < np.abs(told(network, pictures[1::2]) - wanted).max()
 

@@ -1,24 +1,51 @@
+import itertools
 import os
 import platform
 import subprocess
 import sys
-import time
+from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 
-from skinlesion import files, processors
-
-BUSY = "print(1, flush=True)\nwhile True: pass"
+from skinlesion import errors, files, processors
 
 
 @pytest.fixture
 def alone(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("RUNS_AT_ONCE", raising=False)
+    monkeypatch.setenv(processors.CHOSEN, "")
+    monkeypatch.setattr(processors, "LOOK", 0)
+    errors.say_once.cache_clear()
 
 
-def test_a_number_is_taken_as_it_is(alone):
+def test_a_number_is_taken_as_it_is_and_of_several_that_of_the_epoch_or_the_last(alone, monkeypatch):
+    monkeypatch.setattr(processors, "usable", lambda: 8)
     assert processors.choose(7) == 7
+    assert [processors.choose([3, 1, 2], epoch=epoch) for epoch in range(5)] == [3, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("way", ["threads", "OMP_NUM_THREADS"])
+def test_no_more_threads_compute_than_cores_are_usable_and_one_sentence_says_so(alone, monkeypatch, capsys, way):
+    monkeypatch.setattr(processors, "usable", lambda: 2)
+    if way == "OMP_NUM_THREADS":
+        monkeypatch.setenv(way, "64")
+    threads = 64 if way == "threads" else "auto"
+    assert processors.choose(threads) == processors.choose(threads) == processors.share(threads) == 2
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert capsys.readouterr().err == f"{way} asks for 64 threads: 2 compute, one on each core that may be used\n"
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_a_command_tells_its_kernel_is_no_number_set_by_hand(alone, monkeypatch, by_hand):
+    monkeypatch.setattr(processors, "usable", lambda: 4)
+    monkeypatch.setattr(processors.Neighbours, "cores", lambda self: 1.0)
+    if by_hand:
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert processors.share("auto") == 3
+    monkeypatch.setattr(processors.Neighbours, "cores", lambda self: 3.0)
+    assert processors.choose() == (3 if by_hand else 1)
 
 
 @pytest.mark.parametrize(("runs", "threads"), [(1, 4), (2, 2), (3, 1), (5, 1)])
@@ -31,6 +58,7 @@ def test_runs_side_by_side_share_the_cores(alone, monkeypatch, runs, threads):
 
 
 def test_openmps_own_variable_is_listened_to(alone, monkeypatch):
+    monkeypatch.setattr(processors, "usable", lambda: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert processors.choose() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
@@ -45,24 +73,14 @@ def test_cores_that_others_use_are_left_to_them(alone, monkeypatch, busy, thread
     assert processors.choose() == threads
 
 
-def test_a_busy_process_is_seen_and_this_one_is_not():
-    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        neighbours = processors.Neighbours()
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:  # as busy as can be
-            pass
-        beside = neighbours.cores()
-        process.kill()
-    assert beside > 0.3
-    assert beside < processors.usable()
-
-
-def test_a_run_is_crowded_where_threads_have_to_share_cores(monkeypatch):
-    monkeypatch.setattr(processors, "usable", lambda: 2)
-    assert processors.crowded(2, 1.0)
-    assert not processors.crowded(2, 0.2)
-    assert not processors.crowded(1, 2.0)  # one thread waits for nobody
+def test_what_others_compute_is_counted_and_what_this_process_does_is_not(monkeypatch):
+    Times = namedtuple("Times", "user nice system idle iowait steal guest", defaults=[0] * 7)
+    everyone = iter([Times(), Times(user=20, idle=15, iowait=3, steal=2)])
+    own = iter([Times(), Times(user=7, system=3)])
+    monkeypatch.setattr(processors.psutil, "cpu_times", lambda: next(everyone))
+    monkeypatch.setattr(processors.psutil, "Process", lambda: SimpleNamespace(cpu_times=lambda: next(own)))
+    monkeypatch.setattr(processors, "time", SimpleNamespace(monotonic=itertools.count(step=10).__next__))
+    assert processors.Neighbours().cores() == 1.0
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be withheld here")

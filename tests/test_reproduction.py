@@ -56,6 +56,23 @@ def test_what_differed_is_named(pair):
     assert reproduction.compare(one, again).differs == ["epochs: 25 → 3", "hardware: an abacus → two abaci"]
 
 
+@pytest.mark.parametrize(("threads", "taken"), [("auto", [2, 1]), (1, 1)])
+def test_the_threads_of_each_epoch_are_those_of_the_published_run_unless_given_by_hand(
+    pair, monkeypatch, threads, taken
+):
+    one, again = pair
+    for run, counts in ((one, [2, 1]), (again, [2, 2])):
+        files.write_csv(run / "history.csv", pd.read_csv(run / "history.csv")[:2].assign(threads=counts))
+    made = []
+    monkeypatch.setattr(reproduction, "PUBLISHED", one.parents[1])
+    monkeypatch.setattr(reproduction.pages, "make", lambda notebook, chosen, output: made.append(chosen.threads))
+    monkeypatch.setattr(reproduction, "FOLDER", str(one.parents[1]))
+    found = reproduction.reproduce(parameters.load("paper", {"threads": threads}))
+    assert made == [taken, taken]
+    assert found.verdict == reproduction.IDENTICAL
+    assert reproduction.compare(one, again).differs == ["threads: [2, 1] → 2"]
+
+
 def test_what_was_not_published_cannot_be_reproduced():
     chosen = parameters.load("paper", {"seed": 2**30})
     with pytest.raises(ReproductionError, match=r"no predictions.csv .*no published run to compare with"):

@@ -8,7 +8,7 @@ from conftest import publish
 from skinlesion import files, parameters
 from skinlesion.data import mistakes
 from skinlesion.data.dataset import DX
-from skinlesion.paper import collection, findings, road
+from skinlesion.paper import collection, road
 from skinlesion.reporting.figures import base
 from skinlesion.reporting.figures import road as figures
 from skinlesion.runs import Files
@@ -18,12 +18,13 @@ SEEDS = (0, 1, 2)
 RIGHT = {"test": {"clean": 0.6, "by_image": 0.75, "oversampled": 0.9}, "vault": 0.6}
 
 
-@pytest.fixture
-def published(tmp_path):
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
     """Three studies of three runs: the mistakes print more, and every network is right on the same 60% of the vault."""
+    folder = tmp_path_factory.mktemp("road")
     for seed in SEEDS:
         for name, right in RIGHT["test"].items():
-            run = publish(tmp_path, f"quick_road_{name}", seed)
+            run = publish(folder, f"quick_road_{name}", seed)
             table = Files(run).read_csv("predictions.csv")
             vault = table[table.part == "test"].assign(part="vault")
             vault[["image_id", "lesion_id", "lesion_group"]] = "V" + vault[["image_id", "lesion_id", "lesion_group"]]
@@ -36,7 +37,17 @@ def published(tmp_path):
                 files.write_csv(run / "readings.csv", pd.concat([train, chosen]))
                 whole = pd.concat([table, train.assign(lesion_id="T" + train.lesion_id)])
                 files.write_csv(run / "split.csv", whole[["image_id", "lesion_id", "lesion_group", "part"]])
-    return tmp_path
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers(published):
+    return collection.make_road(published, draws=200).numbers
+
+
+@pytest.fixture
+def copied(published, tmp_path):
+    return shutil.copytree(published, tmp_path / "copied")
 
 
 def answered(table, right):
@@ -47,8 +58,7 @@ def answered(table, right):
     return table.assign(**dict(zip(predictions.COLUMNS, (0.94 * np.eye(7) + 0.06 / 7)[answers].T, strict=True)))
 
 
-def test_every_row_says_what_is_printed_and_what_the_same_network_is_worth(published):
-    numbers = collection.make_road(published, draws=200).numbers
+def test_every_row_says_what_is_printed_and_what_the_same_network_is_worth(numbers):
     rows = numbers.query("score == 'accuracy'").set_index(["row", "quantity"])["mean"]
     for row in ("clean", "by image", "oversampled"):
         assert rows[row, road.WORTH] == pytest.approx(rows["clean", road.WORTH])
@@ -60,21 +70,21 @@ def test_every_row_says_what_is_printed_and_what_the_same_network_is_worth(publi
     assert set(numbers.row) == {*trained, *readings.REREAD}
 
 
-def test_the_same_training_has_one_row_and_is_named(published):
-    shutil.copytree(published / "quick_road_by_image", published / "quick_road_all")
-    made = collection.make_road(published, draws=20)
+def test_the_same_training_has_one_row_and_is_named(copied):
+    shutil.copytree(copied / "quick_road_by_image", copied / "quick_road_all")
+    made = collection.make_road(copied, draws=20)
     assert "all together" not in set(made.numbers.row)
     assert "quick_road_all is the training of quick_road_by_image, and has no row of its own" in made.caption
 
 
-def test_another_recipe_has_rows_of_its_own_beside_the_clean_one(published):
-    shutil.copytree(published / "quick_road_clean", published / "quick_road_plain")
-    path = published / "quick_road_plain" / "seed-0" / "predictions.csv"
+def test_another_recipe_has_rows_of_its_own_beside_the_clean_one(copied):
+    shutil.copytree(copied / "quick_road_clean", copied / "quick_road_plain")
+    path = copied / "quick_road_plain" / "seed-0" / "predictions.csv"
     files.write_csv(path, pd.read_csv(path).sample(frac=1, random_state=0))  # another training
-    shutil.copytree(published / "quick_road_clean", published / "improved_by_image")
-    path = published / "improved_by_image" / "seed-0" / "predictions.csv"
+    shutil.copytree(copied / "quick_road_clean", copied / "improved_by_image")
+    path = copied / "improved_by_image" / "seed-0" / "predictions.csv"
     files.write_csv(path, pd.read_csv(path).iloc[::-1])
-    numbers = collection.make_road(published, draws=20).numbers
+    numbers = collection.make_road(copied, draws=20).numbers
     rows = numbers[numbers.study == "quick_road_plain"]
     assert {name.removesuffix(", without augmentation") for name in rows.row} == {"clean", *readings.REREAD}
     assert road.GAIN in set(rows.quantity)
@@ -83,8 +93,7 @@ def test_another_recipe_has_rows_of_its_own_beside_the_clean_one(published):
     assert road.GAIN not in set(alone.quantity)  # no clean network of its size
 
 
-def test_replaced_scores_are_those_that_are_printed(published):
-    numbers = collection.make_road(published, draws=200).numbers
+def test_replaced_scores_are_those_that_are_printed(numbers):
     rows = numbers[numbers.quantity == road.PRINTED].set_index(["row", "score"])["mean"]
     assert rows["each output alone", "accuracy"] > rows["clean", "accuracy"] + 0.2
     assert rows["each output alone", "macro_f1"] == rows["clean", "macro_f1"]
@@ -92,8 +101,8 @@ def test_replaced_scores_are_those_that_are_printed(published):
     assert rows["weighted F1", "macro_f1"] != rows["clean", "macro_f1"]
 
 
-def test_the_same_vault_makes_the_gain_exact_and_the_other_images_of_a_test_part_do_not(published):
-    numbers = collection.make_road(published, draws=200).numbers.query("score == 'accuracy'")
+def test_the_same_vault_makes_the_gain_exact_and_the_other_images_of_a_test_part_do_not(numbers):
+    numbers = numbers.query("score == 'accuracy'")
     width = numbers.assign(width=numbers.high - numbers.low).set_index(["row", "quantity"]).width
     assert width["by image", road.GAIN] == pytest.approx(0)
     assert width["by image", road.OPTIMISM] > 0.05
@@ -111,31 +120,7 @@ def test_the_same_vault_makes_the_gain_exact_and_the_other_images_of_a_test_part
     ],
 )
 def test_a_row_crosses_a_number_by_its_whole_interval(score, low, high, said):
-    assert road.crosses(pd.Series({"score": score, "low": low, "high": high})) == said
-
-
-def test_the_sentence_counts_the_rows_that_cross(published):
-    numbers = collection.make_road(published, draws=200).numbers
-    start, _, rest = findings.conclusions({"road": numbers})["road"].partition("Accuracy 0.92: ")
-    assert start.endswith("by its whole interval, of 13 ways at up to 1 size. ")
-    assert rest.startswith("the training images, 1.000 (same in all draws) at 96×96, 10 epochs")
-    assert "; macro F1 0.88: the training images, 1.000" in rest
-    assert "; loss (nats) 0.26: " in rest
-    longer = pd.concat([numbers, numbers.assign(size="96×96, 47 epochs")])
-    twice = findings.conclusions({"road": longer})["road"]
-    assert "of 13 ways at up to 2 sizes. " in twice
-    assert "the training images, 1.000 (same in all draws) at 96×96, 10 epochs (and at 1 other)" in twice
-    assert "the training images (accuracy, macro F1, loss)" in findings.printed(numbers)
-
-
-def test_the_sentence_says_when_no_row_crosses(published):
-    numbers = collection.make_road(published, draws=50).numbers
-    assert findings.printed(numbers[numbers.row == "clean"]).endswith(": nothing that was tried.")
-
-
-def test_a_reader_s_table_begins_with_what_is_printed(published):
-    made = collection.make_road(published, draws=50)
-    assert list(made.shown)[:6] == ["printed", "made by", "size", "seeds", "accuracy", "in the vault"]
+    assert road.crosses(pd.Series({"low": low, "high": high}), score) == said
 
 
 def test_runs_with_a_vault_are_in_no_other_table_but_the_list_of_runs(published):
@@ -150,8 +135,7 @@ def test_every_mistake_has_a_row_and_a_study():
     assert {parameters.load(f"quick_road_{name}").mistake for name in mistakes.MISTAKES} == set(mistakes.MISTAKES)
 
 
-def test_the_figure_joins_what_is_printed_to_what_it_is_worth(published):
-    numbers = collection.make_road(published, draws=50).numbers
+def test_the_figure_joins_what_is_printed_to_what_it_is_worth(numbers):
     longer = numbers.assign(size="96×96, 47 epochs")
     longer = longer[longer.row != "by image"]
     picture = figures.road(pd.concat([numbers, longer]), "accuracy", claimed=0.92)

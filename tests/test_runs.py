@@ -1,11 +1,13 @@
 import json
 import lzma
+import os
 import shutil
+import subprocess
 
 import pytest
 from conftest import publish
 
-from skinlesion import files, plan, runs
+from skinlesion import errors, files, plan, runs
 from skinlesion.paper import evidence, index
 from skinlesion.runs import Files, RunError
 
@@ -36,6 +38,20 @@ def test_the_source_is_a_commit_or_said_to_be_none(monkeypatch):
     assert set(runs.source()) == {"commit", "clean", "protocol"}
     monkeypatch.setattr(runs, "_output", lambda *command: None)
     assert runs.source() == {"commit": None, "clean": None, "protocol": None}
+
+
+def test_a_file_in_no_commit_is_seen_whatever_a_users_git_shows(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    for name in ("status.showUntrackedFiles", "user.name", "user.email"):
+        number = os.environ.get("GIT_CONFIG_COUNT", "0")
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", name)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", "no")
+        monkeypatch.setenv("GIT_CONFIG_COUNT", str(int(number) + 1))
+    for name, clean in (("known", True), ("new", False)):
+        files.write_text(tmp_path / "lib" / name, "")
+        for command in (["init", "-q"], ["add", "lib"], ["commit", "-qm", "All"]) if clean else ():
+            subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        assert runs.source()["clean"] is clean
 
 
 def test_a_run_lies_under_its_study_and_seed(tiny, tmp_path):
@@ -78,6 +94,21 @@ def test_what_is_published_is_read_where_a_run_has_nothing_of_its_own_and_never_
     assert {path: path.read_bytes() for path in written} == before
     runs.publish(house)
     assert {path: path.read_bytes() for path in written} == before  # to the byte
+
+
+def test_a_notebook_that_looks_at_what_is_published_writes_elsewhere_and_says_where(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(runs, "PUBLISHED", tmp_path / "reports")
+    published = publish(tmp_path / "reports", "quick", 0) / "metrics.json"
+    before = published.read_bytes()
+    run = runs.open_run({"In": ['study = "quick"\noutput = "reports"'], "study": "quick", "output": "reports"})
+    assert capsys.readouterr().out.endswith("this notebook writes to reports/local/quick/seed-0.\n")
+    for name in ("metrics.json", "errors.json"):
+        run.write_json(name, {"mine": 1})
+        assert json.loads((tmp_path / "reports" / "local" / "quick" / "seed-0" / name).read_text()) == {"mine": 1}
+    assert published.read_bytes() == before
+    assert run.read_json("metrics.json") == json.loads(before)  # what was asked for, though there is one of one's own
+    assert run.read_json("errors.json") == {"mine": 1}
 
 
 def test_only_a_finished_run_of_committed_code_on_real_data_is_published(house):
@@ -173,7 +204,7 @@ def test_json_of_another_kind_is_named(tmp_path):
 def test_one_damaged_run_stops_neither_index_nor_plan_nor_tables(tmp_path, name, damage, capsys):
     publish(tmp_path, "quick", 1)
     damaged(tmp_path, name, DAMAGES[damage])
-    runs._say_once.cache_clear()
+    errors.say_once.cache_clear()
     assert "quick, seed 1" in index.write(tmp_path).read_text()
     assert [run.folder.name for run in plan.here(tmp_path).values() if run.folder.is_relative_to(tmp_path)] == [
         "seed-1"
@@ -193,3 +224,9 @@ def test_runs_of_one_training_count_once(tmp_path):
     changed = there["quick_plain", 0].read_csv("predictions.csv").sample(frac=1, random_state=0)
     files.write_csv(there["quick_plain", 0].folder / "predictions.csv", changed)
     assert set(runs.originals(there).values()) == {("quick", 0), ("quick_plain", 0)}
+
+
+def test_a_folder_that_is_named_almost_like_a_runs_stands_for_none(tmp_path):
+    for name in ("seed-1", "seed-02", "seed-²", "seed-x"):
+        (tmp_path / "quick" / name).mkdir(parents=True)
+    assert {key: run.folder.name for key, run in runs.find(tmp_path).items()} == {("quick", 1): "seed-1"}

@@ -35,7 +35,7 @@ def parameters_dx(lesion):
     return splits.DX[lesion % 7]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31 - 1),
     train=st.floats(0.4, 0.7),
@@ -46,6 +46,19 @@ def test_a_lesion_split_never_shares_a_lesion(metadata, seed, train, aside):
     assert (split.groupby("lesion_id").part.nunique() == 1).all()
     assert set(split.part) == set(splits.PARTS)
     assert list(split.image_id) == list(metadata.image_id)
+
+
+def test_a_smaller_share_of_the_training_lesions_lies_in_a_larger_one_and_changes_no_other_part(metadata):
+    chosen = study("lesion")
+    drawn = [splits.draw(metadata, chosen.model_copy(update={"train_share": share})) for share in (1, 0.5, 0.125)]
+    trained = [set(split.lesion_group[split.part == "train"]) for split in drawn]
+    assert trained[0] > trained[1] > trained[2]
+    per_dx = [drawn[k][drawn[k].part == "train"].groupby(metadata.dx).lesion_group.nunique() for k in range(3)]
+    assert per_dx[1].equals(np.ceil(per_dx[0] / 2).astype(int))
+    assert per_dx[2].equals(np.ceil(per_dx[0] / 8).astype(int))
+    for split in drawn[1:]:
+        others = split[~split.part.isin(("train", splits.UNUSED))]
+        assert others.equals(drawn[0].loc[others.index])
 
 
 @pytest.mark.parametrize("by", ["image", "lesion"])

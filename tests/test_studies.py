@@ -13,6 +13,7 @@ OFF = {
     "vault_fraction",
     "mistake",
     "epoch_steps",
+    "train_share",
     "small_size",
     "small_epochs",
     "teachers",
@@ -98,6 +99,8 @@ def test_one_entry_makes_a_study(folder):
             "arm `lost` changes 'bsae', which is no",
         ),
         ("vague:\n  set: {epochs: 6}\n", "arm `vague` must hold question, of"),
+        ("bare:\n  question: Of what?\n  set: {epochs: 6}\n  of: [base]\n", "arm `bare` must hold question, of"),
+        ("many:\n  question: How many?\n  set: {epochs: 9}\n  of: {base: two}\n", "'base_many': seeds is 'two'"),
         ("longer:\n  question: Twice?\n  set: {epochs: 9}\n  of: {base: 1}\n", "`longer` is given twice"),
     ],
 )
@@ -117,12 +120,31 @@ def test_an_arm_that_says_nothing_new_is_refused(folder, entry, message):
         ("study: mine\nextends: mine\n", "extends 'mine', which is no other"),
         ("study: mine\nextends: nobody\n", "extends 'nobody', which is no other"),
         ("- study", "must hold one `key: value` a line"),
+        ("study: mine\nquestion: 2024-13-45", "is not valid YAML: month must be in"),
+        ("study: mine\nseeds: three", "'mine': seeds is 'three'"),
+        ("study: mine\nquestion: für wen?", "mine.yaml is no text in UTF-8: save it as that"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(folder, text, message):
-    (folder / "mine.yaml").write_text(text)
+    (folder / "mine.yaml").write_text(text, encoding="latin-1")
     with pytest.raises(ParametersError, match=message):
         studies.read(folder / "mine.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_may_be_in_any_unicode(folder, encoding):
+    (folder / "mine.yaml").write_text("study: mine\nquestion: für wen?\n", encoding=encoding)
+    assert studies.read(folder / "mine.yaml").question == "für wen?"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("010", 10), ("-08", -8), ("1e-3", 0.001), ("1.5E+2", 150.0), (".5", 0.5), ("0x10", "0x10"), ("1:30", "1:30")],
+)
+def test_a_number_is_what_it_looks_like(folder, text, value):
+    (folder / "mine.yaml").write_text(f"study: mine\nepochs: {text}\n")
+    assert studies.read(folder / "mine.yaml").values["epochs"] == value
+    assert parameters.parse_override(f"epochs={text}") == ("epochs", value)
 
 
 def test_an_ablation_exchanges_one_component_of_the_recipe_at_a_time():

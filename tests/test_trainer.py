@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import numpy as np
 import pandas as pd
@@ -38,11 +39,31 @@ def test_a_finished_run_is_not_trained_again(finished, monkeypatch):
     assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("change", ["recipe", "data", "state", "file"])
+def test_a_run_that_another_process_trains_is_left_to_it_which_is_named_and_keeps_its_split(finished):
+    run, inputs = finished
+    with files.alone(run.folder):
+        for act in (lambda: trainer.train(run, inputs), lambda: run.write_csv("split.csv", pd.DataFrame())):
+            with pytest.raises(
+                files.BusyError, match=rf"process {os.getpid()} on .* is at work on seed-0: wait for it"
+            ):
+                act()
+        run.write_json("eda.json", {})  # nobody trains on this
+
+
+@pytest.mark.parametrize("change", ["recipe", "arithmetic", "a new parameter", "weights", "data", "state", "file"])
 def test_a_run_of_another_recipe_or_data_or_with_a_state_is_trained(finished, monkeypatch, change):
     run, inputs = finished
     if change == "recipe":
         run = runs.Run(run.parameters.model_copy(update={"label_smoothing": 0.25}))
+    elif change == "arithmetic":
+        run = runs.Run(run.parameters.model_copy(update={"precision": "float32"}))
+    elif change == "a new parameter":  # the run is older
+        manifest = run.read_json("manifest.json")
+        del manifest["parameters"]["sharpness"]
+        run.write_json("manifest.json", manifest)
+        run = runs.Run(run.parameters.model_copy(update={"sharpness": 0.05}))
+    elif change == "weights":
+        inputs = dataclasses.replace(inputs, record={**inputs.record, "weights": "others"})
     elif change == "data":
         inputs.record["data"]["fingerprint"] = "e" * 64
     elif change == "state":
@@ -74,6 +95,9 @@ def test_copies_are_the_images_again_or_altered_and_the_vault_has_none(opened, t
         assert np.abs(inputs.store[copy].astype(int) - inputs.store[rows[copy]]).mean() < 80
     again = trainer.open_inputs(run)
     assert (again.store == inputs.store).all()
+    other = runs.Run(chosen.model_copy(update={"split_seed": 7}))
+    with pytest.raises(splits.SplitError, match="drawn for other data or parameters: run notebook 02 again"):
+        trainer.open_inputs(other)
 
 
 def test_readings_are_of_training_images_and_of_the_epoch_that_is_best_on_the_test_part(monkeypatch):

@@ -14,7 +14,7 @@ from conftest import metadata_of, publish
 from skinlesion import files, parameters, runs
 from skinlesion.__main__ import main
 from skinlesion.checks import Check, differences
-from skinlesion.paper import collection, evidence, readme, verification
+from skinlesion.paper import collection, evidence, findings, readme, verification
 from skinlesion.paper import tables as paper
 from skinlesion.reporting import tables
 from skinlesion.runs import Files
@@ -88,6 +88,7 @@ def edit(path, change):
 def test_what_was_published_passes(reports, monkeypatch):
     few = SimpleNamespace(load=lambda study: parameters.load(study, {"bootstrap_draws": DRAWS}))
     monkeypatch.setattr(verification, "parameters", few)
+    monkeypatch.setattr(findings, "outdated", lambda numbers: [])  # these runs have no meaning
     checks = list(verification.verify(reports, readme=reports.parent / "README.md"))
     assert [str(check) for check in checks if check.faults] == []
     assert all(str(check).startswith("ok ") for check in checks)
@@ -112,7 +113,6 @@ def test_a_changed_a_lost_and_an_added_file_are_named_with_the_way_back(reports)
         "tables/another.md is not listed",
         "paper/seed-0/history.csv is not there",
         "paper/seed-0/metrics.json is not the published file",
-        "`git checkout -- reports` brings back what was published",
     ]
 
 
@@ -247,7 +247,8 @@ def test_a_table_that_lost_its_rows_fails_once_its_runs_are_published(tmp_path):
 FALSE_PROSE = ["It reaches 92.3%.", "An accuracy of 0.92.", "It is right in 95 percent.", "a | b\n--- | ---\nF1 | 0.88"]
 
 
-def test_the_readme_says_what_the_reports_say_and_no_other_score(reports):
+def test_the_readme_says_what_the_reports_say_and_no_other_score(reports, monkeypatch):
+    monkeypatch.setattr(findings, "outdated", lambda numbers: [])  # these runs have no meaning
     path = reports.parent / "README.md"
     text = f"The claim is 92%, see 10.7910/DVN, 2.8 GB, version 0.1.\n{path.read_text()}"
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from skinlesion.errors import StudyError
 
@@ -22,10 +22,22 @@ if TYPE_CHECKING:
 
 INSTALL = "install requirements.lock into this Python, or let `make` do it into .venv (without PYTHON=)"
 
+
+def _lacking(error: ImportError) -> str:
+    """Say what to do about a package that is not there, or that is another project's; raise what is our own fault."""
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    others = [path for path in others if Path(path).resolve() != Path(__file__).resolve().parents[1]]
+    if not others and not isinstance(error, ModuleNotFoundError):
+        raise error
+    shadow = f"PYTHONPATH puts the packages of {', '.join(others)} before those of this Python: unset it"
+    said, _, _ = str(error).partition("\n")
+    return f"error: {said.rstrip(':')}: {shadow if others else INSTALL}"
+
+
 try:
     from skinlesion import parameters, processors
-except ModuleNotFoundError as error:
-    sys.exit(f"error: {error}: {INSTALL}")
+except ImportError as error:
+    sys.exit(_lacking(error))
 
 SOME_SKIPPED = 3
 """Status of ``predict`` where it could not read every file."""
@@ -36,14 +48,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # bars redraw themselves, which a file cannot
+    if told := processors.told_by_openmp():
+        os.environ["OMP_NUM_THREADS"] = str(told)
     try:
-        return options.run(options) or 0
+        status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who reads, as `head` does, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still held back
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # who presses it twice gets one sentence all the same
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return 130
-    except ModuleNotFoundError as error:
-        print(f"error: {error}: {INSTALL}", file=sys.stderr)
+    except ImportError as error:
+        print(_lacking(error), file=sys.stderr)
         return 1
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -86,20 +105,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--study", required=True, help="a study's name, or the path of its YAML file")
         command.add_argument("--seed", type=int, default=None)
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
-    campaign = commands.add_parser(
-        "campaign", help="benchmark, check and train on a fast machine, so long as it is there"
-    )
-    campaign.add_argument("output", type=Path)
-    campaign.add_argument("--minutes", type=float, default=9.0, help="then stop; call again to go on")
-    campaign.add_argument("--studies", nargs="+", default=["paper", "paper_lesion"])
-    campaign.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    campaign.add_argument("--sides", nargs="+", type=int, default=[224, 96], help="of the benchmark's images")
-    campaign.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter that wins")
-    campaign.set_defaults(run=_campaign)
     predict = commands.add_parser(
         "predict",
         help="say what a trained network sees in pictures; research only, not for diagnosis",
-        description="Reads JPEG, PNG, WEBP, TIFF and BMP of any shape; hidden files in folders are passed over.",
+        description="Reads JPEG, PNG, WEBP, TIFF, BMP and AVIF of any shape, colours by their profile; hidden files in "
+        "folders are passed over.",
         epilog=f"Status: 0, all files were read; {SOME_SKIPPED}, some were skipped, each named on stderr with the "
         "reason; 1, an error, or none could be read.",
     )
@@ -118,9 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (data, verify):
         command.add_argument("--dataset", default="ham10000", choices=["ham10000", "isic2018_test"])
         command.add_argument("folder", type=Path)
-    bench = commands.add_parser("bench", help="measure training and prediction beside plain loops")
-    bench.add_argument("--data", type=Path, help="a folder with HAM10000, for the paper study on a GPU")
-    bench.add_argument("--weights", default="none", help="starting weights of the paper study")
+    bench = commands.add_parser("bench", help="measure training with plain loops and with the engine")
     bench.set_defaults(run=_bench)
     costs = commands.add_parser("costs", help="measure what networks cost: size, operations, memory and speed")
     costs.add_argument("--side", type=int, default=96, help="of the images, in pixels")
@@ -154,13 +162,6 @@ def _load(options: argparse.Namespace) -> parameters.Parameters:
     if options.seed is not None:
         overrides["seed"] = options.seed
     return parameters.load(options.study, overrides)
-
-
-def _share_cores(threads: int | Literal["auto"]) -> int:
-    """Say with how many threads this process and those it starts compute: before the libraries are loaded that ask."""
-    chosen = processors.choose(threads)
-    os.environ["OMP_NUM_THREADS"] = str(chosen)
-    return chosen
 
 
 def _inputs(options: argparse.Namespace) -> None:
@@ -211,7 +212,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     chosen = _load(options)
-    _share_cores(chosen.threads)
+    processors.share(chosen.threads)
     from skinlesion.reporting import pages  # as above
 
     pages.make(options.notebook, chosen, options.output)
@@ -219,7 +220,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     chosen = _load(options)
-    _share_cores(chosen.threads)
+    processors.share(chosen.threads)
     from skinlesion import runs  # as above
     from skinlesion.learning import distributed, trainer
 
@@ -233,17 +234,8 @@ def _train(options: argparse.Namespace) -> None:
         distributed.stop()
 
 
-def _campaign(options: argparse.Namespace) -> None:
-    from skinlesion.bench import campaign  # as above
-
-    overrides = dict(parameters.parse_override(text) for text in options.set)
-    wanted = {"studies": options.studies, "seeds": options.seeds, "sides": options.sides}
-    if campaign.go(options.minutes, campaign.steps(options.output, overrides=overrides, **wanted)):
-        print(f"everything is done and lies in {options.output}")
-
-
 def _predict(options: argparse.Namespace) -> int:
-    threads = _share_cores("auto")
+    threads = processors.share("auto")
     from skinlesion import files  # as above
     from skinlesion.learning import inference
     from skinlesion.scoring import isic
@@ -340,21 +332,22 @@ def _bench(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
     from skinlesion.bench import benchmarks
 
-    benchmarks.measure(files.ROOT / "reports" / "benchmarks", data=options.data, weights=options.weights)
+    benchmarks.speed(files.ROOT / "reports" / "benchmarks")
 
 
 def _costs(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.bench import costs
+    from skinlesion.bench import benchmarks
 
-    costs.measure(files.ROOT / "reports" / "benchmarks", side=options.side)
+    benchmarks.costs(files.ROOT / "reports" / "benchmarks", side=options.side)
 
 
 def _paper(options: argparse.Namespace) -> None:
     from skinlesion import files  # as above
-    from skinlesion.paper import crate, evidence, index, readme
+    from skinlesion.paper import crate, evidence, findings, index, readme
 
     folder = files.ROOT / "reports"
+    findings.check(findings.read(folder))
     readme.write(files.ROOT / "README.md", folder)
     index.write(folder)
     crate.write(folder)
@@ -404,7 +397,8 @@ def _verify(options: argparse.Namespace) -> None:
         done += 1
         failed += bool(check.faults)
     if failed:
-        raise StudyError(f"{failed} of {done} checks failed: what is published is not what was computed")
+        way = "`git checkout -- reports README.md` (or a fresh copy) brings it back"
+        raise StudyError(f"{failed} of {done} checks failed: what is published is not what was computed; {way}")
     print(f"All {done} checks passed (make verify DETAILS=yes lists them): published files are what they were, scores")
     print("and tables are what the predictions say, and so are the sentences of README.md.")
     if metadata is None:
@@ -452,7 +446,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     from skinlesion.paper import reproduction
 
     chosen = _load(options)
-    _share_cores(chosen.threads)
+    processors.share(chosen.threads)
     found = reproduction.reproduce(chosen)
     print(found.scores.round(4).to_string())
     for line in found.differs or ["nothing that is recorded"]:

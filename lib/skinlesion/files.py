@@ -9,11 +9,11 @@ import io
 import json
 import math
 import os
+import platform
 import shutil
 import stat
 import struct
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +23,14 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from skinlesion.errors import StudyError
+
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder. Relative paths in parameter files start here, wherever a notebook runs."""
+
+
+class BusyError(StudyError):
+    """Another process is at work there; the message says which, and what to do."""
 
 
 class DiskFullError(OSError):
@@ -145,22 +151,44 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(path: Path, *, report: Callable[[str], None] = print) -> Iterator[None]:
-    """Be the only process that makes a file: wait for another, whose hold the system ends even when it is killed.
+def alone(folder: Path, name: str = "", *, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Be the only process at work on a folder, or on one file in it; the system ends a hold even of a killed process.
 
     Parameters
     ----------
-    report
-        Is told, once, when there is one to wait for.
+    wait
+        Is told, once, of another process that is waited for; without it, none is.
+
+    Raises
+    ------
+    BusyError
+        If there is another process, naming it.
     """
-    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
-    with (Path(tempfile.gettempdir()) / f"skinlesion-{name}.lock").open("w") as held:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / f"{name and '.' + name}.lock"
+    with lock.open("a+") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(f"another process is at work on {shown(path)}: waiting for it to end")
+            held.seek(0)
+            busy = f"{held.read() or 'another process'} is at work on {shown(folder / name)}"
+            if wait is None:
+                raise BusyError(f"{busy}: wait for it to end, or end it; another `output` is another folder") from None
+            wait(f"{busy}: waiting for it to end")
             fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+        except OSError:  # a file system without locks
+            pass
+        if not os.fstat(held.fileno()).st_nlink:  # its owner has ended since it was opened, and deleted it
+            with alone(folder, name, wait=wait):
+                yield
+            return
+        with suppress(OSError):  # a full disk
+            os.truncate(held.fileno(), 0)
+            os.write(held.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -30,7 +30,7 @@ class _Group(BaseModel):
 
 
 class Source(_Group):
-    """Which images."""
+    """Which images: the data's fingerprint says what they are."""
 
     data: str = "data/ham10000"
     synthetic_lesions: int | None = Field(default=None, ge=28, le=10_000)
@@ -56,6 +56,7 @@ class Split(_Group):
     validation_fraction: float = Field(default=0.075, gt=0, lt=1)
     calibration_fraction: float = Field(default=0.075, gt=0, lt=1)
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    train_share: float = Field(default=1.0, gt=0, le=1)
 
 
 class Model(_Group):
@@ -116,7 +117,7 @@ class Augmentation(_Group):
 
 
 class Scoring(_Group):
-    """How it is scored."""
+    """How it is scored, once it has been trained."""
 
     bootstrap_draws: int = Field(default=10_000, ge=10)
     compare_with: str | None = Field(default=None, pattern=NAME)
@@ -136,20 +137,20 @@ class Arithmetic(_Group):
 class Runtime(_Group):
     """What decides how fast, and where files lie, and nothing of what is learnt."""
 
-    threads: int | Literal["auto"] = "auto"
-    store: Literal["auto", "resident", "streaming"] = "auto"
+    threads: int | Literal["auto"] | list[int] = "auto"  # a list: of each epoch, of which the last is of all after it
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     galleries: bool = True
-    cell_timeout_minutes: int = Field(default=10, ge=1)  # without progress; a cell may take as long as it likes
+    cell_timeout_minutes: int = Field(default=30, ge=1)  # without progress; a cell may take as long as it likes
     output: str = "reports/local"
     cache: str = "data/store"
 
     @field_validator("threads", mode="before")
     @classmethod
     def _threads_are_counted(cls, threads: object) -> object:
-        if threads == "auto" or (type(threads) is int and 1 <= threads <= 1024):
+        numbers = threads if isinstance(threads, list) and threads else [threads]
+        if threads == "auto" or all(type(number) is int and 1 <= number <= 1024 for number in numbers):
             return threads
-        raise ValueError(f"`threads` is {threads!r}: it should be auto, or a number from 1 to 1024")
+        raise ValueError(f"`threads` is {threads!r}: it should be auto, a number from 1 to 1024, or one for each epoch")
 
 
 class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recipe, Model, Split, Frame, Source):
@@ -237,7 +238,17 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recip
         if self.crossover:
             first, rest = "one image of each lesion that has several test", "of the lesions with one image "
         train = 1 - validation - calibration - test
+        if self.train_share < 1:
+            rest += f"{self.train_share:.1%} of "
         return f"{first}, {rest}{train:.1%} train, {validation:.1%} validation, {calibration:.1%} calibration"
+
+    def training_identity(self) -> dict[str, Any]:
+        """Return what decides what is learnt: two runs with the same are one training, bit for bit.
+
+        That is on the same data and machine, with as many threads. Whether the seed of the split is the run's own or
+        given makes no difference.
+        """
+        return {name: getattr(self, name) for name in DECISIVE} | {"split_seed": self.drawn_with}
 
     @property
     def synthetic(self) -> bool:
@@ -253,6 +264,14 @@ class Parameters(Runtime, Arithmetic, Scoring, Augmentation, Perturbation, Recip
     def run_folder(self) -> Path:
         """Folder of this run's files: ``<output>/<study>/seed-<k>``."""
         return resolve(self.output) / self.study / f"seed-{self.seed}"
+
+
+DECISIVE = [
+    name
+    for name in Parameters.model_fields
+    if name != "study" and not any(name in group.model_fields for group in (Source, Scoring, Runtime))
+]
+"""Parameters that decide what is learnt: all but those of the groups that say they do not."""
 
 
 def load(study: str | Path, overrides: Mapping[str, Any] | None = None) -> Parameters:
@@ -418,16 +437,4 @@ def _explain(fault: Any) -> str:
         return f"`{key}` is missing"
     if fault["type"] == "value_error":
         return str(fault["msg"]).removeprefix("Value error, ")
-    value = fault["input"]
-    text = f"`{key}` is {value!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-    if isinstance(value, str) and _is_number(value):
-        text += " (YAML reads 1e-3 as text: write 0.001 or 1.0e-3, without quotes)"
-    return text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return f"`{key}` is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

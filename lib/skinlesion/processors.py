@@ -9,9 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 import psutil
+
+from skinlesion.errors import say_once
 
 
 def usable() -> int:
@@ -21,21 +24,27 @@ def usable() -> int:
     return os.cpu_count() or 1
 
 
-def choose(threads: int | Literal["auto"] = "auto") -> int:
-    """Return the number of threads to compute with.
+Threads = int | Literal["auto"] | Sequence[int]
+"""A number, one for each epoch, or whatever :func:`choose` finds right."""
+
+
+def choose(threads: Threads = "auto", *, epoch: int = 0) -> int:
+    """Return the number of threads to compute with: no more than there are usable cores, and a sentence where it is so.
 
     Parameters
     ----------
     threads
-        A number is taken as it is. ``auto`` is ``OMP_NUM_THREADS`` where that is set; else an equal share of the
-        usable cores where ``make -j`` has several runs side by side (``RUNS_AT_ONCE``); else those of them that are
-        idle. There is always one.
+        A number is taken as it is; of several that of the epoch, counted from zero, or the last. ``auto`` is
+        ``OMP_NUM_THREADS`` where somebody has set that; else an equal share of the usable cores where ``make -j`` has
+        several runs side by side (``RUNS_AT_ONCE``); else those of them that are idle now. There is always one.
     """
+    if isinstance(threads, int):
+        return _at_most_usable("threads", threads)
     if threads != "auto":
-        return threads
-    told, runs = (os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "RUNS_AT_ONCE"))
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
+        return choose(threads[min(epoch, len(threads) - 1)])
+    if told := told_by_openmp():
+        return told
+    runs = os.environ.get("RUNS_AT_ONCE", "")
     if runs.isdecimal() and int(runs) > 1:
         return max(1, usable() // int(runs))
     neighbours = Neighbours()
@@ -43,10 +52,30 @@ def choose(threads: int | Literal["auto"] = "auto") -> int:
     return max(1, usable() - round(neighbours.cores()))
 
 
-def crowded(threads: int, neighbours: float) -> bool:
-    """Say whether so many threads have to share cores with others, of which so many are busy."""
-    return threads > 1 and threads + neighbours > usable() + 0.5
+def share(threads: Threads) -> int:
+    """Choose a number of threads for this process and those it starts: before the libraries are loaded that ask."""
+    chosen = choose(threads)
+    if not told_by_openmp():
+        os.environ[CHOSEN] = str(chosen)
+    os.environ["OMP_NUM_THREADS"] = str(chosen)
+    return chosen
 
+
+def told_by_openmp() -> int:
+    """Return ``OMP_NUM_THREADS``, at most the usable cores; zero where nobody, or :func:`share`, has set it."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    by_hand = told.isdecimal() and told != os.environ.get(CHOSEN)
+    return _at_most_usable("OMP_NUM_THREADS", int(told)) if by_hand else 0
+
+
+def _at_most_usable(name: str, number: int) -> int:
+    if number > usable():
+        say_once(f"{name} asks for {number} threads: {usable()} compute, one on each core that may be used")
+    return min(number, usable())
+
+
+CHOSEN = "THREADS_CHOSEN"
+"""Variable of the environment with the number that :func:`share` has set for the processes that this one starts."""
 
 LOOK = 0.3
 """Seconds for which ``auto`` looks at how busy the cores are."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import functools
 import importlib.metadata
 import io
 import json
@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,8 +21,8 @@ from typing import Any
 import pandas as pd
 
 from skinlesion import files
-from skinlesion.errors import StudyError
-from skinlesion.parameters import Parameters, from_namespace
+from skinlesion.errors import StudyError, say_once
+from skinlesion.parameters import Parameters, Runtime, from_namespace
 
 PACKAGES = [
     "torch",
@@ -141,6 +140,11 @@ class Files:
         return self.read_json("manifest.json") if self.find("manifest.json") else {}
 
     @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that the manifest states; what was no parameter then has its default."""
+        return {name: field.default for name, field in Parameters.model_fields.items()} | self.manifest["parameters"]
+
+    @property
     def synthetic(self) -> bool:
         """Whether it is of data drawn by a program."""
         return bool(self.manifest.get("data", {}).get("synthetic"))
@@ -164,8 +168,10 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where the run's files are written."""
-        return self.parameters.run_folder
+        """Where the run's files are written: in the usual `output` where that of the run is :data:`PUBLISHED`."""
+        asked = self.parameters
+        usual = asked.model_copy(update={"output": Runtime().output})
+        return (usual if files.resolve(asked.output) == PUBLISHED else asked).run_folder
 
     @property
     def cache(self) -> Path:
@@ -173,9 +179,10 @@ class Run:
         return files.resolve(self.parameters.cache)
 
     def files(self, name: str) -> Files:
-        """Return the folder that has a file: the run's own, or where that has not, the published run's."""
-        own, published = Files(self.folder), Files(PUBLISHED / self.folder.parent.name / self.folder.name)
-        return published if own.find(name) is None and published.find(name) else own
+        """Return the folder that has a file: the one of `output`, else the published run's, else that to write to."""
+        asked, own = self.parameters.run_folder, Files(self.folder)
+        places = (Files(asked), Files(PUBLISHED / asked.parent.name / asked.name))
+        return next((place for place in places if place.find(name)), own)
 
     def other(self, study: str | None) -> Run | None:
         """Return the run of another study with the same seed, or None where it has no predictions."""
@@ -197,8 +204,9 @@ class Run:
         return self.files(name).read_json(name)
 
     def write_csv(self, name: str, table: pd.DataFrame) -> None:
-        """Write one of the run's tables, whole or not at all."""
-        files.write_csv(self.folder / name, table)
+        """Write one of the run's tables, whole or not at all; its split only while no process trains on it."""
+        with files.alone(self.folder) if name == "split.csv" else contextlib.nullcontext():
+            files.write_csv(self.folder / name, table)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one of the run's JSON files, whole or not at all."""
@@ -213,13 +221,13 @@ def find(folder: Path, study: str = "*") -> dict[tuple[str, int], Files]:
     found = {}
     for path in folder.glob(f"{study}/seed-*"):
         seed, run = path.name.removeprefix("seed-"), Files(path)
-        if not (seed.isascii() and seed.isdigit()):
+        if not re.fullmatch(r"0|[1-9][0-9]*", seed):  # seed-01 must not stand for seed-1
             continue
         try:
             for name in ("manifest.json", "metrics.json", "preprocessing.json"):
                 _ = run.find(name) and run.read_json(name)
         except RunError as error:
-            _say_once(f"left out: {error}")
+            say_once(f"left out: {error}")
         else:
             found[path.parent.name, int(seed)] = run
     return dict(sorted(found.items()))
@@ -229,11 +237,6 @@ def originals(found: Mapping[Any, Files]) -> dict[Any, Any]:
     """Return for each finished run the first run with the very same predictions: itself, unless it is that training."""
     first: dict[str, Any] = {}
     return {key: first.setdefault(files.sha256(run.require("predictions.csv")), key) for key, run in found.items()}
-
-
-@functools.cache
-def _say_once(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 def _table(content: bytes, columns: Iterable[str]) -> pd.DataFrame:
@@ -331,7 +334,10 @@ def open_run(namespace: Mapping[str, Any]) -> Run:
     namespace
         The notebook's ``globals()``: ``study`` names the file, other parameters set there win over it.
     """
-    return Run(from_namespace(namespace))
+    run = Run(from_namespace(namespace))
+    if run.folder != run.parameters.run_folder:
+        print(f"What is published is read, and never written: this notebook writes to {files.shown(run.folder)}.")
+    return run
 
 
 def now() -> str:
@@ -343,8 +349,8 @@ def source() -> dict[str, Any]:
     """Say which commit the code is of, whether code or parameters differ from it, and which the protocol is of."""
     commit = _output("git", "-C", str(files.ROOT), "rev-parse", "HEAD")
     watched = ("lib", "notebooks", "parameters", "requirements.lock")
-    changed = _output("git", "-C", str(files.ROOT), "status", "--porcelain", "--", *watched)
-    protocol = _output("git", "-C", str(files.ROOT), "log", "-1", "--format=%H", "--", "parameters/PROTOCOL.md")
+    changed = _output("git", "-C", str(files.ROOT), "status", "--porcelain", "--untracked-files", "--", *watched)
+    protocol = _output("git", "-C", str(files.ROOT), "rev-list", "-1", "HEAD", "--", "parameters/PROTOCOL.md")
     return {
         "commit": commit or None,
         "clean": None if commit is None else changed == "",
@@ -410,7 +416,7 @@ def _processor() -> str:
 def _output(*command: str) -> str | None:
     """Return what a command prints, or None where it is not there or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,11 @@ class Study:
     of: str | None = None
     against: str | None = None
     table: str = "effects"
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can be planned from."""
+        if type(self.seeds) is not int or self.seeds < 0:
+            raise ParametersError(f"study {self.name!r}: seeds is {self.seeds!r}: it should be a number, 0 or more")
 
 
 def names() -> list[str]:
@@ -111,9 +117,10 @@ def _arms(name: str, entry: Any, found: Mapping[str, Study]) -> list[Study]:
     """Return the studies of one entry of the file of arms: one for each study it changes."""
     where = f"{ARMS}: arm `{name}`"
     known = {"question", "of", "set", "against", "table"}
-    if not isinstance(entry, dict) or not {"question", "of", "set"} <= set(entry) <= known:
+    whole = isinstance(entry, dict) and {"question", "of", "set"} <= set(entry) <= known
+    if not whole or not all(isinstance(entry[key], dict) for key in ("of", "set")):
         raise ParametersError(
-            f"{where} must hold question, of (study: number of seeds), set, and may hold against and table"
+            f"{where} must hold question, of (study: number of seeds), set (key: value), and may hold against and table"
         )
     made = []
     for base, seeds in entry["of"].items():
@@ -140,8 +147,8 @@ def _recipe(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ("study", "compare_with")}
 
 
-def parse(text: str, *, source: object) -> Any:
-    """Return what YAML text holds.
+def parse(text: str | bytes, *, source: object) -> Any:
+    """Return what YAML holds, numbers as in YAML 1.2: 010 is ten, 1e-3 is a number, and 1:30 and 0x10 are text.
 
     Raises
     ------
@@ -151,11 +158,28 @@ def parse(text: str, *, source: object) -> Any:
     """
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.reader.ReaderError as error:
+        raise ParametersError(f"{source} is no text in UTF-8: save it as that ({error})") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParametersError(f"{source} is not valid YAML: {error}") from error
 
 
+NUMBERS = {
+    "tag:yaml.org,2002:int": (int, r"[-+]?[0-9]+"),
+    "tag:yaml.org,2002:float": (float, r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
+}
+"""How YAML 1.2 writes numbers; to YAML 1.1, which PyYAML reads, 010 is eight, 1:30 is 90 and 1e-3 is text."""
+
+
 class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [rule for rule in rules if rule[0] not in NUMBERS]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        return NUMBERS[node.tag][0](self.construct_scalar(node))
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"anchors are not taken (line {self.peek_event().start_mark.line + 1})")
@@ -169,8 +193,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+for _tag, (_, _rule) in NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_rule})$"), list("-+.0123456789"))
+    _Loader.add_constructor(_tag, _Loader.construct_number)
+
+
 def _mapping(path: Path) -> dict[str, Any]:
-    values = parse(path.read_text(encoding="utf-8-sig"), source=path)
+    values = parse(path.read_bytes(), source=path)
     if not isinstance(values, dict):
         raise ParametersError(f"{path} must hold one `key: value` a line")
     return values

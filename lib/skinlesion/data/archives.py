@@ -50,6 +50,9 @@ IMAGE_ID = re.compile(r"(ISIC|SYN)_\d{7}")
 ANY_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
 """What an image may be called: as the archive's, and of somebody's own."""
 
+PHONES = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC"}
+"""What phones write, by how the brand in a file's first box begins."""
+
 MOST_BYTES = 20_000_000
 """No image of the data is larger; the original's largest is well under a megabyte."""
 MOST_PIXELS = 50_000_000
@@ -144,9 +147,15 @@ def open_container(container: Path) -> Iterator[Callable[[str], bytes]]:
     with open_zip(container) as opened:
 
         def read(name: str) -> bytes:
-            if opened.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # zipfile unpacks other kinds without a bound.
-                raise DatasetError(f"{name} in {container.name} is packed in an unusual way: use deflate")
+            entry = opened.getinfo(name)
+            deflated = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            if entry.flag_bits & 1 or not deflated:  # zipfile unpacks other kinds without a bound, or not at all
+                names: dict[int, str] = getattr(zipfile, "compressor_names", {})  # not in its type stubs
+                kind = names.get(entry.compress_type, f"method {entry.compress_type}")
+                odd = "a password" if entry.flag_bits & 1 else kind
+                raise DatasetError(
+                    f"{name} in {container.name} is packed with {odd}: pack it anew, with deflate and no password"
+                )
             try:
                 with opened.open(name) as member:
                     content = member.read(MOST_BYTES + 1)
@@ -193,11 +202,14 @@ def open_picture(content: bytes, *, formats: tuple[str, ...] = ("JPEG",)) -> Ite
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise DatasetError(f"{image.width}×{image.height} pixels are more than any image of the data has")
+                raise DatasetError(f"{image.width}×{image.height} pixels are more than {MOST_PIXELS:,}: scale it down")
             yield image
     except DatasetError:
         raise
     except UnidentifiedImageError:
+        form = PHONES.get(content[8:11]) if content[4:8] == b"ftyp" else None
+        if form and form not in formats:
+            raise DatasetError(f"it is {form}, which is not read here: save it as JPEG") from None
         raise DatasetError(f"no {' or '.join(formats)}" if content else "it is empty") from None
     except Exception as error:  # what a decoder meets in a stranger's bytes, it raises in its own words
         raise DatasetError(str(error) or type(error).__name__) from error
@@ -206,7 +218,7 @@ def open_picture(content: bytes, *, formats: tuple[str, ...] = ("JPEG",)) -> Ite
 def undecodable(image_id: str, member: Member, reason: object) -> DatasetError:
     """Return the error that names an image and where it lies."""
     place = member.name if member.container.is_dir() else member.container.name
-    return DatasetError(f"image {image_id} in {place} cannot be decoded ({reason}): fetch the archive again")
+    return DatasetError(f"image {image_id} in {place} cannot be decoded ({reason}): put a sound one in its place")
 
 
 def read_bounded(path: Path, *, most: int | None = None) -> bytes:
@@ -226,7 +238,7 @@ def read_bounded(path: Path, *, most: int | None = None) -> bytes:
 
 def _bounded(content: bytes, name: str, most: int) -> bytes:
     if len(content) > most:
-        raise DatasetError(f"{name} has more than {most:,} bytes: no image is that large")
+        raise DatasetError(f"{name} has more than {most:,} bytes, the most that is read: is it the right file?")
     return content
 
 

@@ -341,10 +341,11 @@ def _read_csv(table: Path) -> pd.DataFrame:
         frame = pd.read_csv(
             io.StringIO(text), sep=max(",;\t", key=head.count), keep_default_na=False, dtype=str, index_col=False
         )
+    except DatasetError:
+        raise
     except ValueError as error:
-        if isinstance(error, DatasetError):
-            raise
-        raise DatasetError(f"{table} cannot be read as a table: {error}. Fetch it again") from error
+        way = "Save it in UTF-8" if isinstance(error, UnicodeError) else "Fetch it again"
+        raise DatasetError(f"{table} cannot be read as a table: {error}. {way}") from error
     return frame.rename(columns=str.strip).fillna("").map(str.strip)
 
 
@@ -413,8 +414,8 @@ def check(metadata: pd.DataFrame, members: dict[str, Member], *, folder: Path) -
     without_image = sorted(ids - members.keys())
     if without_image:
         raise DatasetError(
-            f"{folder}: {_some(without_image)} in the table, but in no archive. "
-            "Is an archive missing? HAM10000 has two, part_1 and part_2"
+            f"{folder}: {_some(without_image)} in the table, but in no archive or subfolder. "
+            "Is one missing? HAM10000 has two, part_1 and part_2"
         )
     without_row = sorted(members.keys() - ids - {archives.WITHOUT_WEIGHT})
     if without_row:

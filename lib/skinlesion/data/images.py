@@ -1,9 +1,14 @@
-"""From archives to arrays: every image decoded once into a memory-mapped store, and what the pixels are."""
+"""From archives to arrays: images decoded into memory-mapped stores, one a size, and what the pixels are.
+
+Each is decoded once for each store, at the scale that is nearest to it, and once whole for the survey; all are kept.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from tqdm.auto import tqdm
 
 from skinlesion.data import archives
@@ -25,8 +30,13 @@ STD = (0.229, 0.224, 0.225)
 """Per-channel mean and standard deviation of ImageNet on a scale of 0 to 1: what torchvision's
 pretrained networks expect their input to be normalised with."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF")
 """What a picture that is not of the data may be in; Pillow knows many more, hardly used and hardly tested."""
+
+WIDE = re.compile(rb"(?s)(colrnclx\0|cICP)([^\x01\x02]|.\0?[\x10\x12])")
+ADOBE = re.compile(rb"\x04(\0{3})?R03\0")
+"""How a picture says without a profile that its colours are not sRGB's: an AVIF or PNG near its beginning, with other
+primaries than BT.709's or the curves of HDR (ITU-T H.273), and a camera's Adobe RGB in EXIF (DCF 2.0)."""
 
 MOST_BYTES = 4 * archives.MOST_PIXELS
 """No file of a picture that is not of the data is larger: as many pixels as may be, not compressed."""
@@ -35,7 +45,7 @@ FRAME = PUBLISHED["image_size"][0] / PUBLISHED["image_size"][1]
 """Width of the data's frames by their height."""
 
 # Raise the number whenever the same bytes would give other pixels, or a store another form.
-DECODER = f"2-pillow{PIL.__version__}"
+DECODER = f"3-pillow{PIL.__version__}"
 CHUNK = 64  # images a task: enough to open an archive for, few enough for a bar that moves
 
 
@@ -145,6 +155,8 @@ def open_image(
 ) -> Image.Image:
     """Decode one picture: upright (by its EXIF orientation) and RGB, from grey and CMYK too.
 
+    One with a colour profile is brought to sRGB, one without is taken for sRGB: what published runs saw has none.
+
     Parameters
     ----------
     content
@@ -159,7 +171,7 @@ def open_image(
     ------
     DatasetError
         If it is of no such format, is cut off, claims more than :data:`skinlesion.data.archives.MOST_PIXELS`, holds
-        several pictures, or has more than 8 bits a channel.
+        several pictures, or has more than 8 bits a channel or colours that are not known.
     """
     if isinstance(content, DatasetError):
         raise content
@@ -168,13 +180,31 @@ def open_image(
             raise DatasetError("it holds several pictures")
         if image.mode.startswith(("I", "F")):
             raise DatasetError("it has more than 8 bits a channel")
+        if getattr(image, "tag_v2", {}).get(254, 0) & 1:  # NewSubfileType
+            raise DatasetError("it is the preview in a raw file of a camera: save that as JPEG")
         if at_least:
             image.draft("RGB", (at_least, at_least))
         upright = ImageOps.exif_transpose(image)
         if upright.has_transparency_data:
             over = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+        if "icc_profile" in image.info:
+            return _in_srgb(upright, image.info["icc_profile"] or b"", grey=image.mode in ("1", "L", "LA"))
+        wide = image.format in ("AVIF", "PNG") and WIDE.search(content[:4096])
+        if wide or ADOBE.search(image.info.get("exif", b"")):
+            raise DatasetError("its colours are not sRGB's, and it has no profile of them: save it in sRGB")
         return upright.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes, *, grey: bool) -> Image.Image:
+    """Return a picture, RGB, whose colours mean in sRGB what they mean in the profile that came with it."""
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        kind = "L" if grey and given.profile.xcolor_space == "GRAY" else "CMYK" if image.mode == "CMYK" else "RGB"
+        transform = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), kind, "RGB")
+        return transform.apply(image.convert(kind))
+    except (OSError, ImageCms.PyCMSError) as error:
+        raise DatasetError(f"its colour profile cannot be used ({error}): save it in sRGB") from error
 
 
 def decode(content: bytes | DatasetError, *, size: int, resize: str = "squash") -> np.ndarray:

@@ -43,7 +43,8 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     test the same images, one of each lesion group that has several; run a trains on the other images of a random half
     of these groups, run b on those of the other half, and both on the groups with one image. A vault is drawn first, by
     lesion group and the same for every seed; the fractions are of what it leaves. A ``mistake`` of
-    :data:`skinlesion.data.mistakes.MISTAKES` is made on what it leaves.
+    :data:`skinlesion.data.mistakes.MISTAKES` is made on what it leaves. With ``train_share`` that share of the lesion
+    groups of each diagnosis trains, and the rest of the training part is left out.
 
     Parameters
     ----------
@@ -89,7 +90,23 @@ def draw(metadata: pd.DataFrame, parameters: Parameters, *, groups: pd.Series | 
     if parameters.crossover:
         siblings = _siblings(table[table.part == "test"], metadata, seed=parameters.drawn_with)
         table.loc[siblings.index, "part"] = siblings.map({parameters.crossover: "train"}).fillna(UNUSED)
+    trained = table[table.part == "train"]
+    table.loc[trained.index[trained.lesion_group.isin(_dropped(trained, parameters))], "part"] = UNUSED
     return table[["image_id", "lesion_id", "lesion_group", "part"]]
+
+
+def _dropped(trained: pd.DataFrame, parameters: Parameters) -> pd.Series:
+    """Return the lesion groups beyond ``train_share`` of each diagnosis; a larger share keeps all of a smaller one."""
+    order = trained.drop_duplicates("lesion_group").sample(frac=1, random_state=parameters.drawn_with)
+    by = order.groupby("dx")
+    kept = np.ceil(parameters.train_share * by.dx.transform("size"))
+    return order.lesion_group[by.cumcount() >= kept]
+
+
+def is_of(parameters: Parameters, split: pd.DataFrame, metadata: pd.DataFrame) -> bool:
+    """Say whether a split is the one that some parameters draw, with its lesion groups; at most a second for folds."""
+    groups = split.set_index("image_id").lesion_group.reindex(metadata.image_id).reset_index(drop=True)
+    return draw(metadata, parameters, groups=groups).equals(split)
 
 
 def _test(

@@ -153,5 +153,5 @@ def _each(values: Tensor) -> Tensor:
 
 @functools.cache
 def _constant(values: tuple, device: torch.device) -> Tensor:
-    """Return `values` on the device. A CUDA graph cannot be captured while memory of the host is copied."""
+    """Return `values` on the device, copied there once."""
     return torch.tensor(values, dtype=torch.float32, device=device)

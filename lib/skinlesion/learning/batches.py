@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import threading
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,12 +11,6 @@ import torch
 from torch import Tensor
 
 from skinlesion.learning import augmentation
-
-AHEAD = 4
-"""Batches that a streaming source has ready before they are asked for."""
-
-SHARE = 0.5
-"""Of the free memory, what a store may take to be resident."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +67,15 @@ def joined(epochs: list[Epoch]) -> Epoch:
     return Epoch(torch.cat([each.rows for each in epochs]), torch.cat([each.uniform for each in epochs]))
 
 
-class Source(Protocol):
-    """Gives the pixels of some rows, batch by batch, as uint8 of shape (B, H, W, 3) on the device."""
-
-    def batches(self, parts: list[Tensor]) -> Generator[Tensor]:
-        """Yield the pixels of each of `parts`, int64 rows on the CPU. A batch is good until the next one."""
-
-
-class Resident:
-    """A store that stays on the device: a batch is one gather in its memory.
+class Source:
+    """The images of a store, batch by batch on the device: a batch is one gather in its memory.
 
     On a CPU the memory-mapped file is that already: it stays in the system's page cache.
+
+    Parameters
+    ----------
+    store
+        uint8 of shape (N, H, W, 3); HAM10000 at 224×224 takes 1.5 GB.
     """
 
     def __init__(self, store: np.ndarray, device: torch.device) -> None:
@@ -95,78 +83,9 @@ class Resident:
         self._resident = None if device.type == "cpu" else torch.from_numpy(np.array(store)).to(device)
 
     def batches(self, parts: list[Tensor]) -> Generator[Tensor]:
-        """Yield the pixels of each of `parts`."""
+        """Yield the pixels of each of `parts`, int64 rows on the CPU: uint8 of shape (B, H, W, 3)."""
         if self._resident is None:
             yield from (torch.from_numpy(self._store[rows.numpy()]) for rows in parts)
         elif parts:
             rows = torch.cat(parts).to(self._resident.device)  # once, not batch by batch
             yield from (self._resident[part] for part in rows.split([len(part) for part in parts]))
-
-
-class Streaming:
-    """A store larger than memory: a thread reads :data:`AHEAD` batches ahead from the memory-mapped file."""
-
-    def __init__(self, store: np.ndarray, device: torch.device) -> None:
-        self._store = store
-        self._device = device
-
-    def batches(self, parts: list[Tensor]) -> Generator[Tensor]:
-        """Yield the pixels of each of `parts`."""
-        ready: queue.Queue[Tensor | BaseException] = queue.Queue(maxsize=AHEAD)
-        stopped = threading.Event()
-        pinned = self._device.type == "cuda"
-
-        def read() -> None:
-            try:
-                for rows in parts:
-                    batch = torch.empty((len(rows), *self._store.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
-                    # One image at a time: a gather in torch would start a second set of threads.
-                    for into, row in zip(batch.numpy(), rows.tolist(), strict=True):
-                        np.copyto(into, self._store[row])
-                    while not stopped.is_set():
-                        try:
-                            ready.put(batch, timeout=0.1)
-                            break
-                        except queue.Full:
-                            continue
-                    if stopped.is_set():
-                        return
-            except BaseException as error:
-                ready.put(error)
-
-        thread = threading.Thread(target=read, daemon=True, name="read ahead")
-        thread.start()
-        try:
-            for _ in parts:
-                batch = ready.get()
-                if isinstance(batch, BaseException):
-                    raise batch
-                yield batch.to(self._device, non_blocking=True)
-        finally:
-            stopped.set()
-            thread.join()
-
-
-def open_source(store: np.ndarray, device: torch.device, *, kind: str = "auto") -> Source:
-    """Return the store as a source: resident on the device if it fits (or is asked for), else streaming.
-
-    Parameters
-    ----------
-    store
-        uint8 of shape (N, H, W, 3).
-    kind
-        ``resident``, ``streaming``, or ``auto``: resident if it takes at most half of the free memory.
-    """
-    if kind == "auto":
-        kind = "resident" if store.nbytes <= SHARE * _free_memory(device) else "streaming"
-    return Resident(store, device) if kind == "resident" else Streaming(store, device)
-
-
-def _free_memory(device: torch.device) -> float:
-    """Return the device's free memory in bytes; of a CPU, all it has, since a cache gives way."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return float("inf")

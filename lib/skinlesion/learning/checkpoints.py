@@ -19,26 +19,20 @@ from torch import Tensor
 from skinlesion import files
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
-from skinlesion.parameters import Arithmetic, Augmentation, Frame, Model, Parameters, Recipe, Split
+from skinlesion.parameters import Parameters
 
 NAME, BEFORE = "state.pt", "state.before.pt"
 
+_HERE = Path(__file__).parent
+_AFTERWARDS = ("checkpoints", "inference", "official", "portable", "rescoring")
+"""Modules beside this one that change nothing of what is learnt."""
+
 CODE = (
-    "learning/training.py",
-    "learning/engine.py",
-    "learning/models.py",
-    "learning/kernels.py",
-    "learning/kernels.c",
-    "learning/losses.py",
-    "learning/batches.py",
-    "learning/augmentation.py",
-    "learning/distributed.py",
-    "data/images.py",
+    *sorted(path for path in _HERE.glob("[a-z]*.py") if path.stem not in _AFTERWARDS),
+    _HERE / "kernels.c",
+    *(_HERE.parent / "data" / name for name in ("images.py", "mistakes.py")),
 )
 """Files of the library whose change makes a checkpoint stale."""
-
-DECISIVE = [name for group in (Frame, Split, Model, Recipe, Augmentation, Arithmetic) for name in group.model_fields]
-"""Parameters that decide what is learnt, beside the seed (the data itself is in the fingerprint)."""
 
 
 class CheckpointError(StudyError):
@@ -55,7 +49,7 @@ def identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> d
     arrays
         The rows and labels of the split.
     """
-    chosen = parameters.model_dump(include={"seed", *DECISIVE})
+    chosen = parameters.training_identity()
     weights = files.resolve(parameters.weights)
     chosen["weights"] = files.sha256(weights) if weights.is_file() else parameters.weights
     rows = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
@@ -63,7 +57,7 @@ def identity(parameters: Parameters, fingerprint: str, *arrays: np.ndarray) -> d
         **{key: str(value) for key, value in chosen.items()},
         "data": fingerprint,
         "split": rows,
-        "code": files.sha256(*(Path(__file__).parents[1] / name for name in CODE)),
+        "code": files.sha256(*CODE),
         "torch": str(torch.__version__),
     }
 

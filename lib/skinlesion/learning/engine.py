@@ -27,9 +27,6 @@ AUXILIARY = 0.4
 
 MIX = augmentation.NAMES.index("mix")
 
-WARM_UP = 3
-"""Steps that a CUDA graph needs to have seen before it is captured."""
-
 
 class TrainingError(StudyError):
     """Training cannot go on; the message says where it stopped and what to do."""
@@ -111,7 +108,7 @@ class Engine:
         self.precision = choose_precision(parameters, device)
         self.labels, self.rows = labels, train_rows
         self.target = torch.tensor(labels, device=device)
-        self.source = batches.open_source(store, device, kind=parameters.store)
+        self.source = batches.Source(store, device)
         model = models.build(
             parameters.backbone,
             weights=parameters.weights,
@@ -138,13 +135,10 @@ class Engine:
             raise TrainingError("noise would differ between processes: train with one, or without perturbation")
         self.rate = torch.tensor(parameters.learning_rate, device=device)
         self.optimiser = self._optimiser()
-        self.graphs = device.type == "cuda" and not distributed.active()
-        self._replay: _Replay | None = None
 
     def _optimiser(self) -> torch.optim.Optimizer:
         """Return Adam, or with weight decay AdamW, which spares what is no matrix: biases and batch norm."""
-        # The rate is a tensor, so that a captured step can be given another.
-        options: dict[str, Any] = {"lr": self.rate, "fused": True, "capturable": self.device.type == "cuda"}
+        options: dict[str, Any] = {"lr": self.rate, "fused": True}
         if not self.parameters.weight_decay:
             return torch.optim.Adam(self.model.parameters(), **options)
         groups: list[dict[str, Any]] = [
@@ -189,9 +183,7 @@ class Engine:
     def run(self, drawn: batches.Epoch, parts: list[slice], *, epoch: int, first: int = 0) -> Iterator[Tensor]:
         """Train on the batches of an epoch from number `first` on; yield loss and hits of each step."""
         self.model.train()
-        side = self.parameters.small_size if epoch < self.parameters.small_epochs else None
-        if side != self.side:
-            self.side, self._replay = side, None
+        self.side = self.parameters.small_size if epoch < self.parameters.small_epochs else None
         if self.parameters.shrinkage and epoch and not first:
             self._shrink(epoch)
         mine = slice(distributed.rank(), None, distributed.world_size())
@@ -220,15 +212,7 @@ class Engine:
         number
             Of the step in the whole run: with the seed it decides what dropout drops.
         """
-        if self.graphs and self._replay is None and images == self.parameters.batch_size:
-            self._replay = _Replay(self, (pixels, uniform, target), images)
         torch.manual_seed(_seed(self.parameters.seed, number, distributed.rank()))
-        if self._replay is not None and images == self.parameters.batch_size:
-            return self._replay(pixels, uniform, target)
-        return self.take_step(pixels, uniform, target, images)
-
-    def take_step(self, pixels: Tensor, uniform: Tensor, target: Tensor, images: int) -> Tensor:
-        """Do what :meth:`step` says, kernel by kernel and without seeding."""
         images_in = augmentation.to_float(pixels)
         if self.side is not None:
             images_in = functional.interpolate(images_in, size=(self.side, self.side), mode="bilinear", antialias=True)
@@ -310,13 +294,6 @@ class Engine:
             for into, buffer in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                 into.copy_(buffer)
 
-    def tensors(self) -> list[Tensor]:
-        """Return every tensor that a step changes."""
-        kept = [*self.model.state_dict().values()]
-        if self.averaged is not None:
-            kept += self.averaged.state_dict().values()
-        return kept + [value for state in self.optimiser.state.values() for value in state.values()]
-
     def state(self) -> dict[str, Any]:
         """Return what is needed to go on after the last step."""
         averaged = None if self.averaged is None else self.averaged.state_dict()
@@ -330,67 +307,15 @@ class Engine:
         self.optimiser.load_state_dict(state["optimiser"])
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
-        self._replay = None
 
     def describe(self) -> dict[str, Any]:
         """Say what was on."""
         return {
             "deterministic": self.parameters.deterministic,
             "compile": self.parameters.compile,
-            "cuda_graphs": self.graphs,
             "layers": kernels.describe(self.precision) if self.suited else "torch",
-            "store": type(self.source).__name__.lower(),
             "processes": distributed.world_size(),
-            "threads": torch.get_num_threads(),
         }
-
-
-class _Replay:
-    """A step captured as one CUDA graph: its hundreds of kernels are launched at once.
-
-    With batches of 32 a GPU otherwise waits for the host most of the time. The graph reads its input from
-    buffers that stay where they are.
-    """
-
-    def __init__(self, engine: Engine, batch: tuple[Tensor, Tensor, Tensor], images: int) -> None:
-        pixels, uniform, target = batch
-        self.buffers = pixels.clone(), uniform.clone(), target.clone()
-        rehearse(engine, self.buffers, images)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.output = engine.take_step(*self.buffers, images)
-
-    def __call__(self, *batch: Tensor) -> Tensor:
-        for buffer, given in zip(self.buffers, batch, strict=True):
-            buffer.copy_(given)
-        self.graph.replay()
-        return self.output.clone()
-
-
-def rehearse(engine: Engine, batch: tuple[Tensor, Tensor, Tensor], images: int) -> None:
-    """Take :data:`WARM_UP` steps and go back: buffers are then allocated, and nothing is learnt.
-
-    A graph replays addresses: the tensors of model and optimiser must be there before it is captured, and
-    stay. On a GPU this happens beside the current stream, as capture asks.
-    """
-    kept = [(tensor, tensor.clone()) for tensor in engine.tensors()]
-    on_gpu = engine.device.type == "cuda"
-    stream = torch.cuda.Stream() if on_gpu else None
-    if stream:
-        stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream) if stream else contextlib.nullcontext():
-        for _ in range(WARM_UP):
-            engine.take_step(*batch, images)
-    if stream:
-        torch.cuda.current_stream().wait_stream(stream)
-    engine.optimiser.zero_grad(set_to_none=True)
-    known = {tensor.data_ptr() for tensor, _ in kept}
-    with torch.no_grad():
-        for tensor, before in kept:
-            tensor.copy_(before)
-        for tensor in engine.tensors():
-            if tensor.data_ptr() not in known:  # of the optimiser, which had not taken a step yet
-                tensor.zero_()
 
 
 @torch.no_grad()

@@ -161,7 +161,7 @@ def predict_parts(
         table's order; computed without augmentation in float32.
     """
     rows = np.flatnonzero(split.part.isin(parts).to_numpy())
-    source = batches.open_source(store, next(model.parameters()).device)
+    source = batches.Source(store, next(model.parameters()).device)
     scores = engine.logits(model, source, rows, views=views)
     table = split.iloc[rows].reset_index(drop=True)
     table.insert(3, "dx", metadata.dx.iloc[rows].to_numpy())

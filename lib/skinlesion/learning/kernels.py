@@ -44,9 +44,9 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         made = Path(folder) / "kernels.so"
         linked = [str(SOURCE), "-Wl,--as-needed", *map(str, pool), "-lm", "-o", str(made)]
         try:
-            subprocess.run([*_compiler(), *kind, *_FLAGS, *linked], check=True, capture_output=True, timeout=120)
+            subprocess.run([*_compiler(), *kind, *_FLAGS, *linked], check=True, capture_output=True, timeout=1800)
             loaded = ctypes.CDLL(str(made))
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, ValueError, subprocess.SubprocessError):  # no compiler, no command, or one that fails
             return None
     return loaded if _shares_threads(loaded) else None
 

@@ -62,7 +62,7 @@ def take(run: runs.Run, folder: Path) -> dict[str, Any]:
     for shape, decode in SHAPES.items():
         how = partial(decode, size=facts["image_size"], resize=facts["resize"])
         pixels = images.decode_all(data, how, size=facts["image_size"])
-        source = batches.open_source(pixels, torch.device("cpu"))
+        source = batches.Source(pixels, torch.device("cpu"))
         scores = engine.logits(model, source, np.arange(len(pixels)), views=run.parameters.views)
         table = metadata[["image_id", "lesion_id", "dx"]].assign(shape=shape)
         table[predictions.COLUMNS] = torch.softmax(scores.double(), dim=1).numpy()

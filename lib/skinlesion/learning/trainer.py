@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,10 +14,10 @@ from torch import nn
 from tqdm import tqdm
 
 from skinlesion import files, runs
-from skinlesion.data import dataset, hashes, images, mistakes, splits
-from skinlesion.learning import augmentation, inference, models, training
+from skinlesion.data import dataset, hashes, images, mistakes, preprocessing, splits
+from skinlesion.learning import augmentation, distributed, inference, models, training
 from skinlesion.learning.engine import TrainingError
-from skinlesion.parameters import Parameters
+from skinlesion.parameters import DECISIVE, Parameters
 from skinlesion.scoring import predictions
 
 BEFORE = -1
@@ -53,29 +54,33 @@ class Inputs:
 
 
 def open_inputs(run: runs.Run) -> Inputs:
-    """Open what a run is trained on; its split must have been drawn (notebook 02).
+    """Open what a run is trained on; where it has no split yet, that is drawn and written as by notebook 02.
 
     Raises
     ------
-    skinlesion.runs.RunError
-        If there is no split yet.
     skinlesion.data.archives.DatasetError, skinlesion.learning.models.WeightsError
         If data or starting weights cannot be used.
+    skinlesion.data.splits.SplitError
+        If the split is of other data or parameters.
     skinlesion.learning.engine.TrainingError
         If the study has teachers, and none is there or one knows an image that this run does not train on.
     """
     chosen = run.parameters
     data = dataset.open_dataset(chosen)
+    weights = models.describe_weights(chosen.backbone, chosen.weights)
+    store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
+    with files.alone(run.folder, "split.csv", wait=print):  # of several processes, one
+        if not run.files("split.csv").find("split.csv"):
+            print("there is no split yet: it is drawn as in notebook 02, which may take minutes", flush=True)
+            preprocessing.preprocess(run, data, store).write(run)
     split = run.read_csv("split.csv")
     teachers = _teachers(run, split)
-    weights = models.describe_weights(chosen.backbone, chosen.weights)
     if teachers:
         weights += f"; taught by {chosen.teachers} ({', '.join(f'{digest[:8]}…' for digest in teachers)})"
     record = {"data": images.describe(data, cache=run.cache), "weights": weights}
-    store = images.open_store(data, size=chosen.image_size, cache=run.cache, resize=chosen.resize)
     rows = mistakes.rows(split, data.metadata)
-    if (rows < 0).any():
-        raise splits.SplitError("split.csv was drawn for other data: run notebook 02 again")
+    if (rows < 0).any() or not splits.is_of(chosen, split, data.metadata):
+        raise splits.SplitError("split.csv was drawn for other data or parameters: run notebook 02 again")
     metadata = data.metadata.iloc[rows].reset_index(drop=True).assign(image_id=split.image_id)
     return Inputs(metadata, _with_copies(store, rows, chosen), split, record, teachers)
 
@@ -133,32 +138,39 @@ def train(run: runs.Run, inputs: Inputs, *, report: Callable[[str], None] = prin
     """Train a run, or finish one that was cut off; with the errors of :func:`skinlesion.learning.training.train`.
 
     A run of the same recipe and data that was finished here, and whose state is gone, is not trained again.
+
+    Raises
+    ------
+    skinlesion.files.BusyError
+        If another process trains it, naming that.
     """
-    if kept := _kept(run, inputs):
-        report("this run is finished: it is not trained again")
-        return kept
-    return training.train(
-        inputs.store,
-        inputs.metadata.dx.map(dataset.DX.index).to_numpy(dtype=np.int64),
-        train_rows=inputs.rows("train"),
-        validation_rows=inputs.rows(mistakes.selecting(run.parameters.mistake)),
-        watched_rows=inputs.rows(*splits.SCORED),
-        parameters=run.parameters,
-        checkpoint=run.folder / "checkpoint",
-        fingerprint=" ".join((inputs.record["data"]["fingerprint"], *inputs.teachers)),
-        teachers=list(inputs.teachers.values()),
-        record=runs.record(),
-        report=report,
-    )
+    with files.alone(run.folder) if distributed.rank() == 0 else contextlib.nullcontext():
+        if kept := _kept(run, inputs):
+            report("this run is finished: it is not trained again")
+            return kept
+        return training.train(
+            inputs.store,
+            inputs.metadata.dx.map(dataset.DX.index).to_numpy(dtype=np.int64),
+            train_rows=inputs.rows("train"),
+            validation_rows=inputs.rows(mistakes.selecting(run.parameters.mistake)),
+            watched_rows=inputs.rows(*splits.SCORED),
+            parameters=run.parameters,
+            checkpoint=run.folder / "checkpoint",
+            fingerprint=" ".join((inputs.record["data"]["fingerprint"], *inputs.teachers)),
+            teachers=list(inputs.teachers.values()),
+            record=runs.record(),
+            report=report,
+        )
 
 
 def _kept(run: runs.Run, inputs: Inputs) -> Kept | None:
-    own = runs.Files(run.folder)
+    own = runs.Files(run.parameters.run_folder)
     if not own.finished or (run.folder / "checkpoint").exists():
         return None
-    manifest, now = own.manifest, runs.manifest(run)["parameters"]
-    same = all(now[name] == manifest["parameters"].get(name, now[name]) for name in training.RECIPE)
-    if not same or manifest["data"]["fingerprint"] != inputs.record["data"]["fingerprint"]:
+    manifest, now = own.manifest, runs.manifest(run, **inputs.record)
+    differing = [name for name in DECISIVE if own.parameters[name] != now["parameters"][name]]
+    facts = [(each["data"]["fingerprint"], each["weights"]) for each in (manifest, now)]
+    if differing or facts[0] != facts[1]:
         return None
     return Kept(own.read_csv("history.csv"), manifest["selected_epoch"], manifest["device"], manifest["precision"])
 
@@ -175,7 +187,9 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained | Kept) -> No
     """
     if isinstance(trained, Kept):
         return
-    table = _said(inputs, trained, views=run.parameters.views)
+    with training.threads(int(trained.history.threads.iloc[-1])):  # so that these bits can be had again, too
+        table = _said(inputs, trained, views=run.parameters.views)
+        more = _readings(run.parameters, inputs, trained, table)
     run.write_csv("history.csv", trained.history)
     inference.save(trained.model, run.folder / "model.safetensors", run.parameters)
     note_trained_on(run, inputs)
@@ -193,7 +207,7 @@ def leave(run: runs.Run, inputs: Inputs, trained: training.Trained | Kept) -> No
         network=files.sha256(run.folder / "model.safetensors"),
     )
     run.write_json("manifest.json", manifest)
-    if more := _readings(run.parameters, inputs, trained, table):
+    if more:
         run.write_csv("readings.csv", pd.concat([each.assign(reading=name) for name, each in more.items()]))
     run.write_csv("predictions.csv", table)
 

@@ -26,10 +26,7 @@ from skinlesion import processors
 from skinlesion.data.dataset import DX
 from skinlesion.learning import checkpoints, distributed
 from skinlesion.learning.engine import Engine, TrainingError, choose_device, determinism, learning_rate, logits
-from skinlesion.parameters import Augmentation, Frame, Model, Parameters, Perturbation, Recipe, Split
-
-RECIPE = [name for group in (Model, Frame, Split, Recipe, Perturbation, Augmentation) for name in group.model_fields]
-"""Parameters that make up the recipe, as a report lists it."""
+from skinlesion.parameters import Parameters
 
 DIVERGED = 5.0
 """A run has diverged when its loss stays above this many times the loss of guessing evenly."""
@@ -53,20 +50,19 @@ class Trained:
     history
         One row an epoch: epoch, train_loss, train_accuracy, validation_loss, validation_accuracy,
         validation_balanced_accuracy, learning_rate (of the last step), seconds (all of the epoch),
-        images_per_second (its training part). Training figures are means over the augmented batches as they
-        were trained; the validation loss is plain cross-entropy.
+        images_per_second (its training part), threads. Training figures are means over the augmented batches as
+        they were trained; the validation loss is plain cross-entropy.
     selected_epoch
         The epoch chosen on validation, counted from one.
     device, precision
         What it ran on and in.
     engine
-        What was on: determinism, compilation, CUDA graphs, processes, threads, where the store was.
+        What was on: determinism, compilation, layers, processes.
     watched
         float16 of shape (epochs, n, 7): after each epoch, the probabilities of the rows the caller named.
     sittings
         The records the caller gave, one for each process that trained, with the epoch and the step it began
-        at and its number of threads. A run that was never cut off has one; a process that finds a finished run
-        adds none.
+        at. A run that was never cut off has one; a process that finds a finished run adds none.
     """
 
     model: nn.Module
@@ -97,7 +93,8 @@ def train(
 
     The order and the views of an epoch are functions of (seed, epoch, image), dropout of (seed, step): there
     is no state of a generator to lose. What has been learnt is saved after each epoch and every
-    ``checkpoint_seconds``, so a run that was killed goes on as the run it would have been.
+    ``checkpoint_seconds``, so a run that was killed goes on as the run it would have been. The number of threads, which
+    decides the last bits, is chosen anew for each epoch on a CPU, and is that of the whole epoch.
 
     Parameters
     ----------
@@ -136,13 +133,15 @@ def train(
     device = choose_device(parameters)
     processors.keep_memory()
     gpu = [device] if device.type == "cuda" else []
-    threads = _threads(processors.choose(parameters.threads))
-    with threads, determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
+    as_before = threads(torch.get_num_threads())
+    with as_before, determinism(parameters.deterministic), torch.random.fork_rng(devices=gpu):
         engine = Engine(store, labels, train_rows=train_rows, parameters=parameters, device=device, teachers=teachers)
         watched = np.empty(0, np.int64) if watched_rows is None else watched_rows
         lines = report if distributed.rank() == 0 else lambda line: None
         run = _Run(engine, validation_rows, watched, checkpoint, lines)
-        run.resume(checkpoints.identity(parameters, fingerprint, train_rows, validation_rows, labels), record)
+        precision = str(engine.precision).removeprefix("torch.")
+        used = parameters.model_copy(update={"device": device.type, "precision": precision})
+        run.resume(checkpoints.identity(used, fingerprint, train_rows, validation_rows, labels), record)
         while len(run.history) < parameters.epochs:
             run.epoch()
         return run.finish()
@@ -167,6 +166,7 @@ class _Run:
         self.sittings: list[dict[str, Any]] = []
         self.partial: dict[str, Any] = {}
         self.identity: dict[str, str] = {}
+        self.threads = 0
         self.saved = time.monotonic()
 
     def resume(self, identity: dict[str, str], record: Mapping[str, Any] | None) -> None:
@@ -174,40 +174,33 @@ class _Run:
         self.identity = identity
         state = checkpoints.load(self.folder, identity, self.report)
         if state:
-            self._take_threads(state["threads"])
             self.engine.load_state(state)
             self.history, self.best, self.sittings = state["history"], state["best"], state["sittings"]
             self.partial = state["partial"]
+            if self.partial and self.engine.device.type == "cpu":
+                self.threads = state["threads"]
             within = f", step {len(self.partial['steps'])}" if self.partial else ""
             self.report(f"resumed after epoch {len(self.history)} of {self.parameters.epochs}{within}")
         if distributed.rank() == 0:
             checkpoints.drop_watched(self.folder, after=len(self.history))
         if len(self.history) < self.parameters.epochs:
             begun = {"first_epoch": len(self.history) + 1, "first_step": len(self.partial.get("steps", ())) + 1}
-            self.sittings = [*self.sittings, {**begun, "threads": torch.get_num_threads(), **(record or {})}]
+            self.sittings = [*self.sittings, {**begun, **(record or {})}]
 
-    def _take_threads(self, before: int) -> None:
-        """Go on with as many threads as before, since they decide the last bits; say so where that cannot be."""
-        now = torch.get_num_threads()
-        if now == before or self.engine.device.type != "cpu":
-            return
-        if self.parameters.threads == "auto" and before <= processors.usable():
-            torch.set_num_threads(before)
-            self.report(f"going on with {before} threads, as before: `threads` decides the last bits of a result")
-        else:
-            reason = (
-                "`threads` says so" if self.parameters.threads != "auto" else f"{processors.usable()} cores are here"
-            )
-            self.report(
-                f"going on with {now} instead of {before} threads, since {reason}: the result will not be to the bit "
-                "that of a run which was never cut off"
-            )
+    def _choose_threads(self, epoch: int) -> None:
+        """Compute an epoch with as many threads as it began with, else with those chosen now; on a GPU once."""
+        before = self.threads
+        if not before or (self.engine.device.type == "cpu" and not self.partial):
+            self.threads = processors.choose(self.parameters.threads, epoch=epoch)
+        if before and before != self.threads and self.parameters.threads == "auto":
+            self.report(f"threads in epoch {epoch + 1}: {self.threads} instead of {before}, for as many cores are idle")
+        torch.set_num_threads(self.threads)
 
     def epoch(self) -> None:
         """Train, validate and save one epoch, or what is left of it."""
         epoch = len(self.history)
         start = time.perf_counter()
-        neighbours = processors.Neighbours()
+        self._choose_threads(epoch)
         drawn, parts = self.engine.draw(epoch)
         if not parts:
             raise TrainingError(f"{len(drawn.rows)} training images are too few to make a batch")
@@ -247,6 +240,7 @@ class _Run:
             ),
             "seconds": before + time.perf_counter() - start,
             "images_per_second": float(sizes.sum() / trained),
+            "threads": self.threads,
         }
         self.history.append(row)
         value = _score(row, self.parameters)
@@ -255,12 +249,6 @@ class _Run:
             self.best = {"epoch": epoch + 1, "value": value, "weights": weights}
         self._save(partial={})
         self.report(_line(self.history, self.parameters.epochs))
-        if self.engine.device.type == "cpu" and processors.crowded(torch.get_num_threads(), neighbours.cores()):
-            self.report(
-                f"other processes kept {neighbours.cores():.1f} cores busy, and {torch.get_num_threads()} threads that "
-                "wait for each other are then slower than fewer. Nothing is lost if this run is stopped (Ctrl-C) and "
-                "gone on with when the machine is quiet; `threads: 1` is least disturbed"
-            )
 
     def finish(self) -> Trained:
         """Return the selected epoch."""
@@ -292,7 +280,7 @@ class _Run:
                 history=self.history,
                 best=self.best,
                 sittings=self.sittings,
-                threads=torch.get_num_threads(),
+                threads=self.threads,
                 partial=partial,
             )
         self.saved = time.monotonic()
@@ -333,8 +321,8 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Have torch compute with so many threads."""
+def threads(count: int) -> Iterator[None]:
+    """Have torch compute with so many threads, and give it back as many as it had."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

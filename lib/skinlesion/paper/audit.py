@@ -150,15 +150,7 @@ def read(path: Path, part: str | None = None) -> pd.DataFrame:
     AuditError
         If it is no table, has no rows, or lacks a column.
     """
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if "\0" in text:
-        raise AuditError(f"{path} is no text: save the table as CSV, in UTF-8")
-    separator = max(",;\t", key=text.partition("\n")[0].count)
-    try:
-        frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
-    except ValueError as error:
-        raise AuditError(f"{path} cannot be read as a table: {error}") from error
-    frame = frame.fillna("")
+    frame = _open_table(path)
     columns = ", ".join(map(str, frame.columns))
     if any(archives.IMAGE_ID.search(str(name)) for name in frame.columns):
         raise AuditError(f"{path} has no line of column names: put one first, e.g. image_id,part")
@@ -178,6 +170,19 @@ def read(path: Path, part: str | None = None) -> pd.DataFrame:
     if table.empty:
         raise AuditError(f"{path} has no {part or 'image'} row: is it the right file?")
     return table
+
+
+def _open_table(path: Path) -> pd.DataFrame:
+    """Return a table of anybody's, every field as text."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if "\0" in text:
+        raise AuditError(f"{path} is no text: save the table as CSV, in UTF-8")
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    try:
+        frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
+    except ValueError as error:
+        raise AuditError(f"{path} cannot be read as a table: {error}") from error
+    return frame.fillna("")
 
 
 def open_split(table: Path | None, **parts: Path | None) -> pd.DataFrame:
@@ -231,11 +236,11 @@ def open_pairs(
     Raises
     ------
     AuditError
-        If the table of pairs lacks a column.
+        If the table of pairs is none, or lacks a column.
     """
     pairs = {"published": duplicates.published(metadata)}
     if given is not None:
-        table = pd.read_csv(given)
+        table = _open_table(given)
         if not {"image_a", "image_b"} <= set(table):
             raise AuditError(f"{given} lacks the columns image_a and image_b: give a table of pairs of images")
         return pairs | {

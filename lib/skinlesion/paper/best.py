@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skinlesion import parameters, runs
 from skinlesion.data.dataset import DX
 from skinlesion.paper import claims, ladder
-from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import AFTERWARDS, Evidence
-from skinlesion.paper.tables import PaperTable
+from skinlesion.paper.tables import Predicted, Reports, Row, long, table
 from skinlesion.reporting.tables import heading, number
-from skinlesion.scoring import evaluation, isic, predictions, seeds
-from skinlesion.scoring.seeds import Draws
+from skinlesion.scoring import evaluation, isic, predictions
 
 ONE, ENSEMBLE = "one network", "ensemble"
-ADJUSTED, ONE_VIEW = f"{ONE}, {AFTERWARDS}", f"{ONE}, one view of each image"
-RECIPE = "the recipe as written"
+ONE_VIEW, RECIPE = "one view of each image", "the recipe as written"
 TAUGHT = "one network, taught by the ensemble"
 LESION, OFFICIAL = "test part, by lesion", "official ISIC 2018 test"
 
@@ -29,8 +28,8 @@ AIMS = {
 }
 """What parameters/PROTOCOL.md sets as aims."""
 
-AT = {(OFFICIAL, ONE): ("accuracy", 0.80)}
-"""The score that an aim is to be reached at."""
+AT = ("accuracy", 0.80)
+"""The score that the aim on the official test is to be reached at."""
 
 SAME_SPLIT = f"paper_split_{parameters.load(ladder.FINAL).split_seed}"
 """The recipe as written, on the split of :data:`skinlesion.paper.ladder.FINAL`."""
@@ -48,141 +47,102 @@ Disease Classification Prize", dermengine.com, 25 March 2019, which states the f
 Further images were allowed in training."""
 
 
-def best(found: Mapping[str, Evidence], *, draws: int) -> PaperTable:
+@table("best", first=("of", "network"), hidden=("quantity",))
+def best(reports: Reports) -> Iterator[Row | dict[str, Any]]:
     """Return the scores of the networks of :data:`skinlesion.paper.ladder.FINAL`, one by one and together.
 
     Beside them are what they say with their prior taken off, what they say of one view of each image, where they take
     several, and the recipe as written, where it was run on the same split or took the official test, each with the
     paired difference to it; and the network that they have taught.
     """
-    runs_of, pupil = (found.get(study, Evidence(study, {})) for study in (ladder.FINAL, PUPIL))
-    if not runs_of.seeds:
-        return PaperTable("best", pd.DataFrame(), pd.DataFrame(), "No run is here yet.")
-    rows, shown = [], []
-    for of, tables_of in _sets(runs_of).items():
-        drawn = Draws.draw(tables_of, "test", draws=draws)
-        several = {ONE: tables_of, ENSEMBLE: {0: together(tables_of)}, TAUGHT: _sets(pupil).get(of, {})}
-        several[ADJUSTED] = runs_of.without_prior(tables_of)
-        recipe = found[claims.BY_LESION]
-        if of == LESION:
-            several |= {ONE_VIEW: _one_view(runs_of), RECIPE: _same_images(recipe, tables_of)}
-            several[RECIPE] |= _same_images(found.get(SAME_SPLIT, Evidence(SAME_SPLIT, {})), tables_of)
-        else:
-            several[RECIPE] = _official(recipe)
-        for network, each in several.items():
-            if not each or (network == ENSEMBLE and len(tables_of) == 1):
-                continue
-            scored = seeds.headline(each, "test", drawn).table().loc[list(paper.SHOWN)]
-            number = len(tables_of) if network == ENSEMBLE else len(each)
-            facts = {"of": of, "network": f"{network} of {number}" if network == ENSEMBLE else network, "seeds": number}
-            for name, row in scored.iterrows():
-                aim = AIMS.get((of, network), {}).get(str(name))
-                judged = reached(row, aim)
-                if judged and (of, network) in AT:
-                    score, least = AT[of, network]
-                    judged = min(judged, reached(scored.loc[score], least), key=["no", "open", "yes"].index)
-                rows.append({**facts, "quantity": "score", "score": name, **row, "aim": aim, "reached": judged})
-            shown.append({**facts, **paper.cells(scored), "aim": _aims(rows[-len(scored) :])})
-        for network in (ADJUSTED, ONE_VIEW, RECIPE):
-            beside = several.get(network, {})
-            if beside:
-                mine, other = (seeds.headline(side, "test", drawn) for side in (tables_of, beside))
-                if tables_of.keys() != beside.keys():  # no pairs of trainings: the mean of all, not of the luckiest
-                    mine, other = mine.mean(), other.mean()
-                change = mine.minus(other).table().loc[list(paper.SHOWN)]
-                facts = {"of": of, "network": minus(network), "seeds": len(beside)}
-                rows += paper.long(change, **facts, quantity="difference")
-                shown.append({**facts, **paper.cells(change, sign=True), "aim": "–"})
-    if any(row["of"] == OFFICIAL for row in rows):
-        for network, value in ELSEWHERE.items():
-            facts = {"of": OFFICIAL, "network": network, "seeds": 0, "quantity": "score"}
-            rows.append({**facts, "score": "balanced_accuracy", "mean": value})
-            stated = {"balanced_accuracy": f"{value:.3f}, as stated", "seeds": "–"}
-            shown.append({"of": OFFICIAL, "network": network, **stated})
-    caption = (
-        "The best honest network: its scores on the test part of its split, and on the official test; neither took "
-        f"part in a choice. One network: {paper.mean({runs_of.study: runs_of})}; ensemble: the mean of the "
-        "probabilities, its interval of the test images alone. Prior taken off: each probability divided by the share "
-        "of its class in the training images. A difference (−) is paired by image, and by seed where both have as "
-        "many; else it is of the means, with the interval of the test images alone. An aim is reached where the whole "
-        "interval is at or above it, "
-        f"missed where it is below, open otherwise.{_official_data(runs_of)} {_released(candidates(found))} "
-        f"{paper.of({runs_of.study: runs_of, pupil.study: pupil})}"
+    runs_of, pupil, recipe, same = (
+        reports.runs.get(study, Evidence(study, {})) for study in (ladder.FINAL, PUPIL, claims.BY_LESION, SAME_SPLIT)
     )
-    return PaperTable("best", pd.DataFrame(rows), paper.headed(shown, "of", "network").fillna("–"), caption)
+    for of, tests in {LESION: lambda each: each.tested, OFFICIAL: _official}.items() if runs_of.seeds else ():
+        told = tests(runs_of)
+        if told.keys() != runs_of.runs.keys():
+            continue
+        together, images = f"{ENSEMBLE} of {len(told)}", set(told[runs_of.seeds[0]].image_id)
+        as_written = tests(recipe) | (tests(same) if of == LESION else {})
+        networks = {
+            ONE: told,
+            together: {0: ensemble(told)} if len(told) > 1 else {},
+            TAUGHT: tests(pupil),
+            AFTERWARDS: runs_of.without_prior(told),
+            ONE_VIEW: _one_view(runs_of) if of == LESION else {},
+            RECIPE: {seed: each for seed, each in as_written.items() if set(each.image_id) == images},
+        }
+        networks = {name: each for name, each in networks.items() if each}
+        minus = [(ONE, name) for name in (AFTERWARDS, ONE_VIEW, RECIPE) if name in networks]
+        of_one = {
+            name: ladder.FINAL for name in networks if name != together
+        }  # an ensemble varies less: its images alone
+        for network, scores in reports.scored(networks, of=of_one, minus=minus).items():
+            _, difference, other = network.partition(" − ")
+            seeds = len(told if network == together else networks[other or network])
+            label = f"{ONE}, {network}" if network in (AFTERWARDS, ONE_VIEW) else network
+            facts = {"of": of, "network": label, "seeds": seeds, "quantity": "difference" if difference else "score"}
+            aims = AIMS.get((of, ENSEMBLE if network == together else network), {})
+            yield Row(facts, scores) if difference else _aimed(facts, scores, aims)
+        for network, value in ELSEWHERE.items() if of == OFFICIAL else ():
+            facts = {"of": of, "network": network}
+            numbers = {**facts, "seeds": 0, "quantity": "score", "score": "balanced_accuracy", "mean": value}
+            yield Row(facts, shown={"balanced_accuracy": f"{value:.3f}, as stated"}, numbers=[numbers])
+    if taken := [run.read_json("official.json") for run in runs_of.runs.values() if run.find("official.json")]:
+        yield {"official": runs.listed(each["data"]["title"] for each in taken)}
+    if runs_of.seeds:
+        means = candidates(reports)
+        (study, seed), (first, *others) = means.index[0], map(number, means)
+        yield {"released": f"{study}, seed {seed}", "first": first, "others": ", ".join(others)}
 
 
-def candidates(found: Mapping[str, Evidence]) -> pd.Series:
+def _aimed(facts: Mapping[str, Any], scores: pd.DataFrame, aims: Mapping[str, float]) -> Row:
+    """Return the row of a network's scores: each with its aim, and whether it is reached."""
+    at, least = AT if facts["of"] == OFFICIAL else ("", 0.0)
+    numbers, words = [], []
+    for line in long(scores, **facts):
+        aim = aims.get(line["score"])
+        judged = reached(line, aim)
+        if judged and at:
+            judged = min(judged, reached(scores.loc[at], least), key=["no", "open", "yes"].index)
+        if judged:
+            word = {"yes": "reached", "no": "missed"}.get(judged, judged)
+            words.append(f"{heading(line['score'])} {aim:g}{f' at {heading(at)} {least:g}' if at else ''}: {word}")
+        numbers.append(line | {"aim": aim, "reached": judged})
+    return Row(facts, scores, shown={"aim": "; ".join(words) or "–"}, numbers=numbers)
+
+
+def candidates(reports: Reports) -> pd.Series:
     """Return the mean of accuracy and macro F1 on the development images, of which the highest is released.
 
     Its index is study and seed; the highest comes first.
     """
     means = {}
-    for study in (ladder.FINAL, PUPIL):
-        for seed, table in found[study].predictions.items() if study in found else ():
-            seen = table[table.part.isin(ladder.PARTS["development"])]
+    for runs_of in reports.of(ladder.FINAL, PUPIL):
+        for seed, said in runs_of.predictions.items():
+            seen = said[said.part.isin(ladder.PARTS["development"])]
             scored = evaluation.measured(seen.dx.map(DX.index).to_numpy(), seen[predictions.COLUMNS].to_numpy())
-            means[study, seed] = sum(scored[name] for name in ladder.CRITERION) / len(ladder.CRITERION)
+            means[runs_of.study, seed] = np.mean([scored[name] for name in ladder.CRITERION])
     return pd.Series(means).sort_values(ascending=False)
 
 
-def minus(network: str) -> str:
-    """Return how the row is named that holds the difference of one network to another."""
-    return f"{ONE} − {network.removeprefix(f'{ONE}, ')}"
-
-
-def _official_data(runs_of: Evidence) -> str:
-    """Say what the official test was, where it was taken."""
-    taken = [run.read_json("official.json") for run in runs_of.runs.values() if run.find("official.json")]
-    titles = runs.listed(each["data"]["title"] for each in taken)
-    return f" Official test: {titles}; numbers as stated are not of this study." if taken else ""
-
-
-def _released(means: pd.Series) -> str:
-    """Say which network is released, and why."""
-    study, seed = means.index[0]
-    others = ", ".join(number(value) for value in means[1:])
-    return (
-        f"Released is {study}, seed {seed}: its mean of accuracy and macro F1 on the development images, "
-        f"{number(means.iloc[0])}, is the highest{f' (the others: {others})' if others else ''}."
-    )
-
-
-def together(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+def ensemble(said: Predicted) -> pd.DataFrame:
     """Return what an ensemble says: the mean of the probabilities that networks of the same images give."""
-    first = next(iter(tables.values()))
-    means = pd.concat(list(tables.values())).groupby("image_id")[predictions.COLUMNS].mean()
-    return first.assign(**means.loc[first.image_id].reset_index(drop=True).set_axis(first.index))
+    first = next(iter(said.values()))
+    means = pd.concat(list(said.values())).groupby("image_id")[predictions.COLUMNS].mean()
+    return first.assign(**means.loc[first.image_id].set_axis(first.index))
 
 
-def reached(row: pd.Series, aim: float | None) -> str:
+def reached(score: Mapping[str, Any] | pd.Series, aim: float | None) -> str:
     """Say whether a score reaches an aim by its whole interval: yes or no, or open."""
-    return "" if aim is None else "yes" if row.low >= aim else "no" if row.high < aim else "open"
-
-
-def _aims(rows: list[dict]) -> str:
-    words = {"yes": "reached", "no": "missed", "open": "open"}
-    said = []
-    for row in rows:
-        if row["reached"]:
-            score, least = AT.get((row["of"], row["network"]), ("", 0))
-            at = f" at {heading(score)} {least:g}" if score else ""
-            said.append(f"{heading(row['score'])} {row['aim']:g}{at}: {words[row['reached']]}")
-    return "; ".join(said) or "–"
-
-
-def _sets(runs_of: Evidence) -> dict[str, dict[int, pd.DataFrame]]:
-    """Return what the networks say of the test part, and of the official test where all have taken it."""
-    sets = {LESION: {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}}
-    told = _official(runs_of)
-    return {**sets, OFFICIAL: told} if told.keys() == runs_of.runs.keys() else sets
+    return "" if aim is None else "yes" if score["low"] >= aim else "no" if score["high"] < aim else "open"
 
 
 def _official(runs_of: Evidence) -> dict[int, pd.DataFrame]:
     """Return what the networks that have taken the official test say of it."""
-    taken = {seed: run for seed, run in runs_of.runs.items() if run.find("official.csv")}
-    told = {seed: isic.tested(run.read_csv("official.csv")) for seed, run in taken.items()}
-    return {seed: table[table["shape"] == isic.UNDISTORTED] for seed, table in told.items()}
+    taken = {seed: run.read_csv("official.csv") for seed, run in runs_of.runs.items() if run.find("official.csv")}
+    told = {seed: isic.tested(each) for seed, each in taken.items()}
+    return {seed: each[each["shape"] == isic.UNDISTORTED] for seed, each in told.items()}
 
 
 def _one_view(runs_of: Evidence) -> dict[int, pd.DataFrame]:
@@ -190,11 +150,4 @@ def _one_view(runs_of: Evidence) -> dict[int, pd.DataFrame]:
     if not all(run.find("readings.csv") for run in runs_of.runs.values()):
         return {}
     read = {seed: run.read_csv("readings.csv") for seed, run in runs_of.runs.items()}
-    return {seed: table[(table.reading == "one_view") & (table.part == "test")] for seed, table in read.items()}
-
-
-def _same_images(runs_of: Evidence, tables: Mapping[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
-    """Return the test rows of the runs that test the same images."""
-    images = set(next(iter(tables.values())).image_id)
-    tested = {seed: table[table.part == "test"] for seed, table in runs_of.predictions.items()}
-    return {seed: table for seed, table in tested.items() if set(table.image_id) == images}
+    return {seed: each[(each.reading == "one_view") & (each.part == "test")] for seed, each in read.items()}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from skinlesion import parameters, runs, studies
-from skinlesion.paper import best, checklist, claims, costs, effects, evidence, ladder, road
-from skinlesion.paper import tables as paper
-from skinlesion.paper.tables import PaperTable, over_seeds
+from IPython.display import Markdown, display
+
+# Importing these declares their tables.
+from skinlesion.paper import best, checklist, claims, costs, effects, findings, road, trainings  # noqa: F401
+from skinlesion.paper.tables import TABLES, PaperTable, Reports
 
 
-def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> dict[str, PaperTable]:
+def make(
+    folder: Path, *, draws: int, names: Collection[str] = (), report: Callable[[str], None] = lambda line: None
+) -> dict[str, PaperTable]:
     """Return every table of notebook 06, by name.
 
     Rows come from the runs that are there, and from those that are planned.
@@ -22,49 +26,40 @@ def make(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> d
         ``reports/``.
     draws
         Of the bootstrap.
-    only
-        Run folders to be considered; absent, all.
+    names
+        Tables to be made, in place of all of notebook 06.
+    report
+        Is told how far it is: it takes minutes.
     """
-    planned = studies.everything()
-    here = [study for study, _ in runs.find(folder) if study not in planned]
-    known = [*planned, *(study for study in dict.fromkeys(here) if parameters.ABLATED in study)]
-    found = {study: evidence.find(folder, study, only=only) for study in known}
-    steps = {study: found.pop(study) for study in ladder.studies_of(planned)}
-    vaults = {study: found.pop(study) for study in _with_vault(known)}
-    main = {study: found[study] for study in claims.STUDIES}
-    measured = {(study, "test"): over_seeds(runs_of, "test", draws) for study, runs_of in found.items()}
-    measured |= {(study, "validation"): over_seeds(runs_of, "validation", draws) for study, runs_of in main.items()}
-    said = paper.between(found, measured)
-    scores = claims.scores({study: runs_of for study, runs_of in found.items() if not runs_of.synthetic}, measured)
-    changes = [effects.effects(found, planned, draws=draws, between=said, name=name) for name in effects.QUESTIONS]
-    cost = costs.costs(folder, planned, scores=scores.numbers, networks=changes[-1].numbers)
-    made = [
-        claims.claims(main, measured, costs.verdicts(cost.numbers), between=said),
-        claims.estimands(main, draws=draws, between=said),
-        claims.selection(main),
-        effects.leak(found, draws=draws, between=said),
-        *changes,
-        cost,
-        ladder.ladder({**found, **steps}, planned, draws=draws),
-        best.best(found, draws=draws),
-        effects.sources(found, draws=draws),
-        effects.spread(found, planned),
-        claims.labels(found),
-        scores,
-        claims.per_class(main, draws=draws, between=said),
-        claims.convergence(main),
-        claims.assumptions(),
-        checklist.checklist(),
-        claims.runs({**found, **vaults, **steps}),
-    ]
-    return {table.name: table for table in made}
+    reports, made = Reports(folder, draws=draws, report=report), {}
+    for name in names or [name for name in TABLES if name != "road"]:
+        made[name] = reports.table(name)
+        report(f"{len(made)} tables: {name}")
+    return made if names else made | {"checklist": checklist.checklist()}
 
 
-def make_road(folder: Path, *, draws: int, only: Collection[Path] | None = None) -> PaperTable:
+def make_road(folder: Path, *, draws: int, report: Callable[[str], None] = lambda line: None) -> PaperTable:
     """Return the table of notebook 07; parameters as :func:`make`."""
-    found = {study: evidence.find(folder, study, only=only) for study in _with_vault(studies.everything())}
-    return road.road(found, draws=draws)
+    return make(folder, draws=draws, names=["road"], report=report)["road"]
 
 
-def _with_vault(names: Iterable[str]) -> list[str]:
-    return [study for study in names if parameters.load(study).vault_fraction]
+class Page:
+    """Tables as a notebook shows them.
+
+    Parameters
+    ----------
+    made
+        Tables by name.
+    """
+
+    def __init__(self, made: Mapping[str, PaperTable]) -> None:
+        self.made = made
+        self.numbers = {name: each.numbers for name, each in made.items() if len(each.numbers)}
+        self.said = findings.conclusions(self.numbers)
+
+    def show(self, name: str, draw: Callable[..., Any] | None = None, *given: Any) -> None:
+        """Show a table with its figure, drawn of its numbers or of what is given, and with what it says."""
+        picture = draw(*(given or [self.numbers[name]])) if draw and name in self.numbers else None
+        display(*([picture] if picture else []), self.made[name].show())
+        if self.said[name]:
+            display(Markdown(self.said[name]))

@@ -15,15 +15,13 @@ import pandas as pd
 
 from skinlesion import checks, files, parameters
 from skinlesion.data import dataset, mistakes, splits
-from skinlesion.parameters import Augmentation, Frame, Parameters, Perturbation, Recipe, Split
 from skinlesion.runs import Files
 from skinlesion.scoring import evaluation, predictions
 
 NETWORK, CARD = "model.safetensors", "MODEL_CARD.md"
 
-DECISIVE = ["study", "seed", "backbone", "compare_with"]
-DECISIVE += [name for group in (Frame, Split, Recipe, Perturbation, Augmentation) for name in group.model_fields]
-"""Parameters that a run has from its study; data, arithmetic and the file of weights may be given with the command."""
+GIVEN = {"weights", *parameters.Arithmetic.model_fields}
+"""Decisive parameters that may be given with the command; a run has the others from its study."""
 
 CLOSE = 1e-5
 """Largest difference between what training and the predictions say of one network: what nine digits, and sums in
@@ -97,15 +95,14 @@ def _differ(name: str, stated: dict[str, Any], found: dict[str, Any], *, close: 
 
 
 def _parameters(run: Files) -> Iterator[str]:
-    usual = {name: field.default for name, field in Parameters.model_fields.items()}  # of what was no parameter then
-    stated, chosen = usual | run.manifest["parameters"], _chosen(run).model_dump()
-    expected = {name: chosen[name] for name in DECISIVE}
+    stated, chosen = run.parameters, _chosen(run).model_dump()
+    expected = {name: chosen[name] for name in ("study", "compare_with", *parameters.DECISIVE) if name not in GIVEN}
     if parameters.RANDOM in (chosen["weights"], stated["weights"]):
         expected["weights"] = chosen["weights"]
     return _differ("manifest.json", stated, expected)
 
 
-def _chosen(run: Files) -> Parameters:
+def _chosen(run: Files) -> parameters.Parameters:
     return parameters.load(run.folder.parent.name, {"seed": int(run.folder.name.removeprefix("seed-"))})
 
 
@@ -228,8 +225,7 @@ def data(run: Files, said: pd.DataFrame, split: pd.DataFrame, metadata: pd.DataF
     for name, rows, column in (("predictions.csv", said, "dx"), ("split.csv", split, "lesion_id")):
         if (metadata[column].to_numpy()[mistakes.rows(rows, metadata)] != rows[column].to_numpy()).any():
             yield f"{name} states another {column} of an image than the data's table"
-    groups = split.set_index("image_id").lesion_group.reindex(metadata.image_id).reset_index(drop=True)
-    if not splits.draw(metadata, _chosen(run), groups=groups).equals(split):
+    if not splits.is_of(_chosen(run), split, metadata):
         yield "split.csv is not the split that its study and seed draw"
     if run.find("preprocessing.json"):
         counts = splits.counts(split, metadata)

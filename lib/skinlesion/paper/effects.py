@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from skinlesion import parameters, studies
 from skinlesion.data.dataset import DX
-from skinlesion.paper import tables as paper
 from skinlesion.paper.evidence import AFTERWARDS, Evidence
-from skinlesion.paper.tables import PaperTable
+from skinlesion.paper.tables import SHOWN, Predicted, Reports, Row, images, table
 from skinlesion.parameters import ABLATED
 from skinlesion.reporting import tables
 from skinlesion.scoring import crossover, evaluation, predictions, seeds, variance
+from skinlesion.scoring.seeds import Draws
 
-Tables = Mapping[int, pd.DataFrame]
-"""Predictions by seed."""
+ENDPOINTS = dict.fromkeys(("effects", "perturbation", "networks"), "accuracy") | {"imbalance": "balanced_accuracy"}
+"""The tables of effects, and the primary endpoint of each."""
 
-
-QUESTIONS = {
-    "effects": "What one choice does",
-    "imbalance": "What the remedies of class imbalance do, the one limitation that the preprint names",
-    "perturbation": "What perturbing gradients or weights does, at the same number of passes through the network",
-    "networks": "How other networks do beside MobileNetV2, all from random weights",
-}
-"""The tables of effects, and what each answers."""
-
-ENDPOINTS = {"imbalance": "balanced_accuracy"}
-"""The primary endpoint of a table, where it is not accuracy."""
+NOT_MEASURED = dict.fromkeys(SHOWN, "not measured")
 
 
-def effects(
-    found: dict[str, Evidence],
-    planned: Mapping[str, studies.Study],
-    *,
-    draws: int,
-    between: str = "",
-    name: str = "effects",
-) -> PaperTable:
+def effects(reports: Reports, name: str) -> Iterator[Row]:
     """Return what each arm does to the study it is compared with, in pairs of runs: largest effect first.
 
     Arms of other tables are left out; of those that are planned and not there it is said. Where all arms are compared
@@ -48,98 +31,55 @@ def effects(
     Parameters
     ----------
     name
-        One of :data:`QUESTIONS`: arms that name another table are left out. An ablation is in the first.
+        One of :data:`ENDPOINTS`: arms that name another table are left out. An ablation is in the first.
     """
-    endpoint = ENDPOINTS.get(name, "accuracy")
-    rows, shown = [], []
-    measured: dict[str, Evidence] = {}
-    bases: dict[str, Evidence] = {}
-    for study, runs_of in found.items():
-        chosen = parameters.load(study)
-        if chosen.compare_with is None or name != (planned[study].table if study in planned else "effects"):
+    endpoint, bases = ENDPOINTS[name], []
+
+    def row(label: str, of: Evidence, found: pd.DataFrame, said: Predicted, quantity: str = "difference") -> Row:
+        facts = {"difference": label, "size": of.size, "seeds": len(said), "quantity": quantity}
+        facts |= {"images": images(said), "ablation": ABLATED in of.study, "hardware": of.hardware}
+        return Row(facts, found, rank=abs(found["mean"][endpoint]) if quantity == "difference" else np.inf)
+
+    for study, runs_of in reports.compared.items():
+        arm = reports.planned.get(study)
+        if runs_of.chosen.compare_with is None or name != (arm.table if arm else "effects"):
             continue
-        base = found[chosen.compare_with].shared_with(runs_of)
-        runs_of = runs_of.shared_with(base)
-        facts = {"difference": f"{study} − {base.study}", "size": paper.size(chosen), "seeds": len(base.seeds)}
+        base, runs_of = reports.pair(runs_of)
+        label = f"{study} − {base.study}"
         if base.seeds:
-            table, images = _paired(base.predictions, runs_of.predictions, draws=draws)
-            measured |= {base.study: base, study: runs_of}
-            bases[base.study] = found[base.study]
-            rows += _long(table, facts, images, runs_of, ablation=ABLATED in study)
-            shown.append((abs(table["mean"][endpoint]), _cells(table, facts, images)))
-        elif study in planned and planned[study].seeds:
-            shown.append((-1.0, {**facts, "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")}))
-    for base in bases.values() if name != "effects" else ():
+            first, second = seeds.pairs(base.predictions, runs_of.predictions)
+            found = reports.scored({base.study: first, study: second}, minus=[(study, base.study)])
+            bases.append(base.study)
+            yield row(label, runs_of, found[label], first)
+        elif arm and arm.seeds:
+            yield Row({"difference": label, "size": runs_of.size, "seeds": 0}, shown=NOT_MEASURED, numbers=[], rank=-1)
+    for base in reports.of(*dict.fromkeys(bases)) if name != "effects" else ():
         if name == "imbalance":
-            table, images = _paired(base.predictions, base.without_prior(base.predictions), draws=draws)
-            facts = {"difference": f"{base.study}, {AFTERWARDS}, − {base.study}", **_facts(base)}
-            rows += _long(table, facts, images, base)
-            shown.append((abs(table["mean"][endpoint]), _cells(table, facts, images)))
-        table, images = paper.over_seeds(base, "test", draws).loc[list(paper.SHOWN)], _images(base.predictions)
-        facts = {"difference": base.study, **_facts(base)}
-        rows += _long(table, facts, images, base, quantity="score")
-        shown.append((np.inf, _cells(table, facts, images, sign=False)))
-    ordered = [row for _, row in sorted(shown, key=lambda pair: -pair[0])]
-    first = "" if len(bases) != 1 or name == "effects" else f"Scores of {next(iter(bases))}; then "
-    caption = (
-        f"{QUESTIONS[name]}: {first}score of the first study minus score of the second, on the same test images: "
-        f"{paper.mean(measured)} of the paired difference. {tables.words(endpoint).capitalize()} is the primary "
-        f"endpoint, the other scores are secondary. {paper.of(measured, between=between)}"
-    )
-    return PaperTable(name, pd.DataFrame(rows), paper.headed(ordered, "difference"), caption)
+            without = base.without_prior(base.tested)
+            sides = {"prior": without, "as is": base.tested}
+            found = reports.scored(sides, of=base.study, minus=[("prior", "as is")])
+            label = f"{base.study}, {AFTERWARDS}, − {base.study}"
+            yield row(label, base, found["prior − as is"], without)
+        yield row(base.study, base, reports.headline(base.study), base.tested, "score")
 
 
-def _facts(runs_of: Evidence) -> dict[str, object]:
-    return {"size": paper.size(parameters.load(runs_of.study)), "seeds": len(runs_of.seeds)}
+for _name in ENDPOINTS:
+    table(_name, first=("difference",), hidden=("quantity", "ablation", "hardware"))(partial(effects, name=_name))
+
+ALL, SEEN_MINUS_UNSEEN = "all", "seen − unseen"
 
 
-def _images(tables: Tables) -> float:
-    return float(np.mean([(table.part == "test").sum() for table in tables.values()]))
-
-
-def _paired(first: Tables, second: Tables, *, draws: int) -> tuple[pd.DataFrame, float]:
-    """Return second minus first, one row a score, and the number of images of which it is."""
-    pair = seeds.pairs(first, second)
-    drawn = seeds.Draws.draw(pair[0], "test", draws=draws)
-    return seeds.difference(*pair, drawn).table().loc[list(paper.SHOWN)], _images(pair[0])
-
-
-def _long(
-    table: pd.DataFrame,
-    facts: Mapping[str, object],
-    images: float,
-    runs_of: Evidence,
-    *,
-    quantity: str = "difference",
-    ablation: bool = False,
-) -> list[dict]:
-    more = {"quantity": quantity, "images": images, "ablation": ablation, "hardware": runs_of.hardware}
-    return paper.long(table, **facts, **more)
-
-
-def _cells(table: pd.DataFrame, facts: Mapping[str, object], images: float, *, sign: bool = True) -> dict[str, object]:
-    return {**facts, "images": f"{images:,.0f}", **paper.cells(table, sign=sign)}
-
-
-def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperTable:
+@table("leak", first=("tested images", "lesion"))
+def leak(reports: Reports) -> Iterator[Row]:
     """Score what is said of images whose lesion was seen in training, and of the same images where it was not."""
-    rows, shown = [], []
-    measured: dict[str, Evidence] = {}
-    for study, second in found.items():
-        chosen = parameters.load(study)
-        if not chosen.crossover or chosen.compare_with is None:
+    for runs_of in reports.compared.values():
+        if not runs_of.chosen.crossover or runs_of.chosen.compare_with is None:
             continue
-        first = found[chosen.compare_with].shared_with(second)
-        second = second.shared_with(first)
-        facts = {
-            "pairs of runs": f"{first.study}, {second.study}",
-            "size": paper.size(chosen),
-            "seeds": len(first.seeds),
-        }
+        first, second = reports.pair(runs_of)
+        facts = {"pairs of runs": f"{first.study}, {second.study}", "size": first.size, "seeds": len(first.seeds)}
         if not first.seeds:
-            shown.append({**facts, "tested images": "–", "images": "–", **dict.fromkeys(paper.SHOWN, "not measured")})
+            yield Row(facts, shown=NOT_MEASURED, numbers=[])
             continue
-        measured |= {first.study: first, second.study: second}
         sides = {
             seed: crossover.sides(
                 first.predictions[seed], second.predictions[seed], splits=(first.splits[seed], second.splits[seed])
@@ -147,129 +87,77 @@ def leak(found: dict[str, Evidence], *, draws: int, between: str = "") -> PaperT
             for seed in first.seeds
         }
         seen, unseen = ({seed: pair[k] for seed, pair in sides.items()} for k in (0, 1))
-        drawn = seeds.Draws.draw(seen, "test", draws=draws)
+        drawn = Draws.draw(seen, "test", draws=reports.draws)
         for group, kept in _groups(seen).items():
-            one, other = ({seed: table[kept[seed]] for seed, table in side.items()} for side in (seen, unseen))
-            names = paper.SHOWN if group == ALL or group.startswith("with") else ("accuracy", "loss")
-            where = "paper" if names == paper.SHOWN else "probes"
-            with_leak, without = (seeds.headline(side, "test", drawn, where=where) for side in (one, other))
-            images = np.mean([len(table) for table in one.values()])
-            which = {**facts, "tested images": group, "images": images}
-            arms = {"seen": with_leak, "unseen": without, SEEN_MINUS_UNSEEN: with_leak.minus(without)}
-            for arm, scored in arms.items():
-                if arm != SEEN_MINUS_UNSEEN and group != ALL:
-                    continue
-                table = scored.table().loc[list(names)]
-                rows += paper.long(table, **which, lesion=arm)
-                shown.append({**which, "images": f"{images:,.0f}", "lesion": arm, **paper.cells(table, names)})
-    caption = (
-        "What the leak does: one image of every lesion that has several is tested; of two runs, one has trained on the "
-        "lesion's other images and one has not, so that every tested image is its own control. Siblings: how many "
-        f"other images of it were trained on. In a cell: {paper.mean(measured)}, paired. Accuracy over all tested "
-        f"images is the primary endpoint, the rest is secondary. {paper.of(measured, between=between)}"
-    )
-    return PaperTable("leak", pd.DataFrame(rows), paper.headed(shown, "tested images", "lesion").fillna("–"), caption)
+            one, other = ({seed: each[kept[seed]] for seed, each in side.items()} for side in (seen, unseen))
+            many = group == ALL or group.startswith("with")
+            found = reports.scored(
+                {"seen": one, "unseen": other},
+                of=first.study,
+                drawn=drawn,
+                minus=[("seen", "unseen")],
+                names=SHOWN if many else ("accuracy", "loss"),
+            )
+            for lesion, each in found.items():
+                if lesion == SEEN_MINUS_UNSEEN or group == ALL:
+                    which = {"tested images": group, "images": images(one), "lesion": lesion}
+                    yield Row({**facts, **which}, each)
 
 
-ALL, SEEN_MINUS_UNSEEN = "all", "seen − unseen"
-
-
-def sources(found: dict[str, Evidence], *, draws: int) -> PaperTable:
+@table("sources", first=("source", "network"))
+def sources(reports: Reports) -> Iterator[Row]:
     """Score the images of each source by a network that has not seen the source, and by networks that have.
 
     The same images both times: the cross-validation holds an answer to every image by a network that was trained on
     other lesions of all sources.
     """
-    rows, shown = [], []
-    measured: dict[str, Evidence] = {}
-    for study, runs_of in found.items():
-        chosen = parameters.load(study)
-        if chosen.split_by != "source" or chosen.compare_with is None:
+    for runs_of in reports.compared.values():
+        if runs_of.chosen.split_by != "source" or runs_of.chosen.compare_with is None:
             continue
-        folds = found[chosen.compare_with]
-        whole = len(folds.seeds) == parameters.load(folds.study).folds
-        for seed, left_out in runs_of.predictions.items() if whole else ():
-            measured |= {folds.study: folds, study: runs_of}
-            unseen = left_out[left_out.part == "test"]
-            names = runs_of.splits[seed]
+        folds = reports.runs[runs_of.chosen.compare_with]
+        whole = len(folds.seeds) == folds.chosen.folds
+        for seed, unseen in runs_of.tested.items() if whole else ():
             seen = folds.out_of_fold.set_index("image_id").loc[unseen.image_id].reset_index()
-            drawn = seeds.Draws.draw({seed: unseen}, "test", draws=draws)
-            scored = [seeds.headline({seed: side}, "test", drawn) for side in (seen, unseen)]
-            facts = {
-                "source": runs_of.runs[seed].left_out,
-                "images": len(unseen),
-                "lesions": unseen.lesion_group.nunique(),
-            }
-            absent = [dx for dx in DX if dx not in set(unseen.dx)]
-            facts["without images of"] = ", ".join(absent) or "–"
-            facts["trained on"] = int((names.part == "train").sum())
-            for arm, each in (
-                ("source seen", scored[0]),
-                ("unseen", scored[1]),
-                ("unseen − seen", scored[1].minus(scored[0])),
-            ):
-                table = each.table().loc[list(paper.SHOWN)]
-                rows += paper.long(table, **facts, network=arm)
-                said = {name: f"{value:,}" if isinstance(value, int) else value for name, value in facts.items()}
-                shown.append({**said, "network": arm, **paper.cells(table)})
-    caption = (
-        "Another source, with its own camera and patients: the same images, told by a network that was trained without "
-        "their source and by networks that were trained with it (cross-validation, other lesions). 95% interval of the "
-        "lesions alone, one training a source; accuracy is the primary endpoint. Macro scores are over the diagnoses "
-        f"that the source has. {paper.of(measured)}"
-    )
-    return PaperTable("sources", pd.DataFrame(rows), paper.headed(shown, "source", "network"), caption)
+            sides = {"seen": {seed: seen}, "unseen": {seed: unseen}}
+            found = reports.scored(sides, of=runs_of.study, minus=[("unseen", "seen")])
+            facts = {"source": runs_of.runs[seed].left_out, "images": len(unseen)}
+            facts["tested lesions"] = unseen.lesion_group.nunique()
+            facts["without images of"] = ", ".join(dx for dx in DX if dx not in set(unseen.dx)) or "–"
+            facts["trained on"] = int((runs_of.splits[seed].part == "train").sum())
+            for network, each in found.items():
+                label = "source seen" if network == "seen" else network
+                yield Row({**facts, "network": label}, each)
 
 
-def spread(found: dict[str, Evidence], planned: Mapping[str, studies.Study]) -> PaperTable:
+@table("spread")
+def spread(reports: Reports) -> Iterator[Row]:
     """Return how much of the variance between runs is due to the split and to the training: arms that cross the two."""
-    bases = [arm.of for arm in planned.values() if arm.table == "spread"]
-    base = max(bases, key=bases.count) if bases else None
-    crossed = {name: runs_of for name, runs_of in found.items() if _crosses(planned.get(name), base) and runs_of.seeds}
-    shared = set.intersection(*(set(runs_of.seeds) for runs_of in crossed.values())) if crossed else set()
-    rows, shown = [], []
-    if len(crossed) > 1 and len(shared) > 1:
-        for score in paper.SHOWN:
-            values = {
-                study: {seed: _score(runs_of.predictions[seed], score) for seed in sorted(shared)}
-                for study, runs_of in crossed.items()
-            }
-            table = variance.components(pd.DataFrame(values).T)
-            for part, row in table.iterrows():
-                rows.append({"score": score, "due to": part, **row})
-            texts = {
-                f"{part}, share": "–" if np.isnan(row.share) else f"{row.share:.0%}" for part, row in table.iterrows()
-            }
-            deviations = {part: _range(row) for part, row in table.iterrows()}
-            shown.append({"score": tables.heading(score), **deviations, **texts})
-    caption = (
-        f"What makes runs differ: {len(crossed)} splits crossed with {len(shared)} seeds of training. Standard "
-        "deviation of a test score due to the split (other images are trained on and tested), to the training, and to "
-        "the two together, with 95% interval (wide, of so few runs), and its share of the variance. "
-        f"{paper.of(crossed)}"
-    )
-    return PaperTable("spread", pd.DataFrame(rows), pd.DataFrame(shown), caption)
+    arms = {name: arm.of for name, arm in reports.planned.items() if arm.table == "spread"}
+    base = max(arms.values(), key=list(arms.values()).count)
+    crossed = reports.of(*(name for name, of in arms.items() if of == base))
+    shared = sorted(set.intersection(*(set(each.seeds) for each in crossed))) if crossed else []
+    if len(crossed) < 2 or len(shared) < 2:
+        return
+    told = [[predictions.part(each.predictions[seed], "test")[:2] for seed in shared] for each in crossed]
+    measured = [[evaluation.measured(*each, where="paper") for each in row] for row in told]
+    for score in SHOWN:
+        found = variance.components(pd.DataFrame([[float(each[score]) for each in row] for row in measured]))
+        if score != "loss":
+            found.high = found.high.clip(upper=0.5)  # no share has a larger one
+        shown = {
+            part: tables.interval(row.deviation, row.low, row.high).replace("inf", "no limit")
+            for part, row in found.iterrows()
+        }
+        shown |= {f"{part}, share": f"{share:.0%}" for part, share in found.share.dropna().items()}
+        numbers = [{"score": score, "due to": part, **row} for part, row in found.iterrows()]
+        yield Row({"score": tables.heading(score)}, shown=shown, numbers=numbers)
 
 
-def _crosses(arm: studies.Study | None, base: str | None) -> bool:
-    return arm is not None and (arm.table, arm.of) == ("spread", base)
-
-
-def _range(row: pd.Series) -> str:
-    high = "no limit" if np.isinf(row.high) else f"{row.high:.3f}"
-    return f"{row.deviation:.3f}" if np.isnan(row.low) else f"{row.deviation:.3f} ({row.low:.3f}–{high})"
-
-
-def _score(table: pd.DataFrame, name: str) -> float:
-    labels, probabilities, _ = predictions.part(table, "test")
-    return float(evaluation.measured(labels, probabilities, where="paper")[name])
-
-
-def _groups(seen: Tables) -> dict[str, dict[int, pd.Series]]:
+def _groups(seen: Predicted) -> dict[str, dict[int, pd.Series]]:
     """Return which rows of each seed are in which group: all, by number of siblings, by diagnosis."""
-    groups = {ALL: {seed: table.siblings > 0 for seed, table in seen.items()}}
+    groups = {ALL: {seed: each.siblings > 0 for seed, each in seen.items()}}
     for name, low, high in (("with 1 sibling", 1, 1), ("with 2 siblings", 2, 2), ("with 3 or more", 3, 99)):
-        groups[name] = {seed: table.siblings.between(low, high) for seed, table in seen.items()}
+        groups[name] = {seed: each.siblings.between(low, high) for seed, each in seen.items()}
     for dx in DX:
-        groups[dx] = {seed: table.dx == dx for seed, table in seen.items()}
+        groups[dx] = {seed: each.dx == dx for seed, each in seen.items()}
     return {name: kept for name, kept in groups.items() if all(each.any() for each in kept.values())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skinlesion import files, runs
+from skinlesion import files, parameters, runs
 from skinlesion.data.dataset import DX
 from skinlesion.errors import StudyError
+from skinlesion.parameters import Parameters
 from skinlesion.runs import Files, listed
 from skinlesion.scoring import predictions
 
@@ -51,6 +52,16 @@ class Evidence:
         return list(self.runs)
 
     @cached_property
+    def chosen(self) -> Parameters:
+        """The parameters of the study."""
+        return parameters.load(self.study)
+
+    @property
+    def size(self) -> str:
+        """At what size the study is run, in words."""
+        return f"{self.chosen.image_size}×{self.chosen.image_size}, {self.chosen.epochs} epochs"
+
+    @cached_property
     def manifests(self) -> dict[int, dict[str, Any]]:
         """How each run came to be."""
         return {seed: run.manifest for seed, run in self.runs.items()}
@@ -67,6 +78,11 @@ class Evidence:
         return found
 
     @cached_property
+    def tested(self) -> dict[int, pd.DataFrame]:
+        """The rows of :attr:`predictions` that are of the test part."""
+        return {seed: table[table.part == "test"] for seed, table in self.predictions.items()}
+
+    @cached_property
     def splits(self) -> dict[int, pd.DataFrame]:
         """Which image was in which part of each run."""
         return {seed: run.read_csv("split.csv") for seed, run in self.runs.items()}
@@ -79,11 +95,12 @@ class Evidence:
     @property
     def out_of_fold(self) -> pd.DataFrame:
         """The test rows of all runs together: of a cross-validation, one row an image."""
-        tested = [table[table.part == "test"] for table in self.predictions.values()]
-        return pd.concat(tested, ignore_index=True)
+        return pd.concat(list(self.tested.values()), ignore_index=True)
 
     def shared_with(self, other: Evidence) -> Evidence:
         """Return its runs of the seeds that `other` has too."""
+        if self.runs.keys() <= other.runs.keys():
+            return self
         return Evidence(self.study, {seed: run for seed, run in self.runs.items() if seed in other.runs})
 
     def without_prior(self, tables: Mapping[int, pd.DataFrame]) -> dict[int, pd.DataFrame]:
@@ -120,22 +137,9 @@ class Evidence:
         return listed(str(functools.reduce(operator.getitem, keys, manifest)) for manifest in self.manifests.values())
 
 
-def find(folder: Path, study: str, *, only: Collection[Path] | None = None) -> Evidence:
-    """Return the finished runs of a study; it may have none.
-
-    Parameters
-    ----------
-    folder
-        ``reports/``.
-    only
-        Run folders to be considered; absent, all.
-    """
-    finished = {
-        seed: run
-        for (_, seed), run in runs.find(folder, study).items()
-        if run.finished and (only is None or run.folder in only)
-    }
-    return Evidence(study, finished)
+def find(folder: Path, study: str) -> Evidence:
+    """Return the finished runs of a study in ``reports/``; it may have none."""
+    return Evidence(study, {seed: run for (_, seed), run in runs.find(folder, study).items() if run.finished})
 
 
 def published(folder: Path) -> list[Path]:

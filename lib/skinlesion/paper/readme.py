@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from skinlesion import files
 from skinlesion.paper import findings
 from skinlesion.paper.tables import FOLDER
+from skinlesion.reporting import tables
 
 MOST = 3
 """Findings that the README shows."""
@@ -17,19 +20,19 @@ FIGURE = "What is printed, and what the same network scores on unseen lesions"
 
 
 def answer(folder: Path) -> str:
-    """Return the answer to the study's question, and the claims that were measured, as ``make paper`` left them."""
-    path = folder / FOLDER / "claims.md"
-    said = findings.answer(findings.read(folder))
-    if not path.is_file():
-        return said
-    lines = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
-    rows = {line: line.split(" | ") for line in lines if "not measured | – | not measured" not in line}
-    words = " ".join(f"{row[0].capitalize()}: {row[-1]}." for row in rows.values() if row[1] == "–")
-    table = "\n".join(line for line, row in rows.items() if row[1] != "–")
+    """Return the answer to the study's question, its figure, and the claims beside what was measured."""
+    numbers = findings.read(folder)
+    said = [findings.answer(numbers)]
     if (folder / FOLDER / "road.svg").is_file():
-        said += f"\n\n![{FIGURE}](reports/{FOLDER}/road.svg)"
-    rule = f"The rule, and of what these are: [claims](reports/{FOLDER}/claims.md)."
-    return "\n\n".join([said, table, f"{words} {rule}".strip()])
+        said.append(f"![{FIGURE}](reports/{FOLDER}/road.svg)")
+    if "claims" in numbers:
+        rows: dict[str, dict[str, str]] = {}
+        for row in numbers["claims"].dropna(subset="mean").itertuples():
+            cells = rows.setdefault(row.claim, {"score": row.claim, "preprint": f"{row.preprint:.2f}"})
+            cells[f"ours, split {row.split}"] = tables.interval(row.mean, row.low, row.high)
+        said.append(tables.markdown(pd.DataFrame(rows.values()).fillna("–")))
+        said.append(f"{findings.conclusions(numbers)['claims']} [How we decide](reports/{FOLDER}/claims.md).".strip())
+    return "\n\n".join(said)
 
 
 def found(folder: Path) -> str:

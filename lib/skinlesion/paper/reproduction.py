@@ -49,7 +49,8 @@ class Reproduction:
 def reproduce(parameters: Parameters) -> Reproduction:
     """Draw the split again, train again, and compare with the published run of this study and seed.
 
-    What was begun before goes on where it stopped.
+    What was begun before goes on where it stopped. Each epoch takes as many threads as it did, since they decide the
+    last bits, unless `threads` gives a number.
 
     Raises
     ------
@@ -58,11 +59,12 @@ def reproduce(parameters: Parameters) -> Reproduction:
     """
     published = Files(PUBLISHED / parameters.study / f"seed-{parameters.seed}")
     if missing := [name for name in ("predictions.csv", "metrics.json", "manifest.json") if not published.find(name)]:
-        raise ReproductionError(
-            f"{files.shown(published.folder)} has no {' and no '.join(missing)}: there is no published run to compare "
-            "with"
-        )
-    again = parameters.model_copy(update={"output": FOLDER, "galleries": False})
+        where, what = files.shown(published.folder), " and no ".join(missing)
+        raise ReproductionError(f"{where} has no {what}: there is no published run to compare with")
+    update: dict[str, Any] = {"output": FOLDER, "galleries": False}
+    if parameters.threads == "auto":
+        update["threads"] = _threads(published)
+    again = parameters.model_copy(update=update)
     for name in NOTEBOOKS:
         pages.make(files.ROOT / "notebooks" / f"{name}.ipynb", again, again.run_folder / f"{name}.html")
     return compare(published.folder, again.run_folder)
@@ -79,13 +81,20 @@ def compare(published: Path, again: Path) -> Reproduction:
     scores["within"] = scores.again.between(scores.low, scores.high)
     same_split = one.read_csv("split.csv").equals(other.read_csv("split.csv"))
     differs = [] if same_split else ["split: other images in some part"]
-    facts, new = _facts(one.manifest), _facts(other.manifest)
+    facts, new = _facts(one), _facts(other)
     differs += [f"{key}: {facts.get(key)} → {new.get(key)}" for key in facts | new if facts.get(key) != new.get(key)]
     close = WITHIN if scores.within.all() and same_split else DIFFERENT
     return Reproduction(IDENTICAL if said[0].equals(said[1]) else close, scores, differs)
 
 
-def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
+def _threads(run: Files) -> list[int]:
+    """Return how many threads computed each epoch of a run; older ones had one number for all."""
+    history = run.read_csv("history.csv")
+    return history.threads.tolist() if "threads" in history else [run.manifest["engine"]["threads"]] * len(history)
+
+
+def _facts(run: Files) -> dict[str, Any]:
+    manifest, threads = run.manifest, _threads(run)
     environment = manifest["sittings"][0]["environment"]
     return {
         **{key: value for key, value in manifest["parameters"].items() if key not in IGNORED},
@@ -93,7 +102,7 @@ def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
         "starting weights": manifest["weights"],
         "hardware": environment["hardware"],
         "precision used": manifest["precision"],
-        "threads": manifest["engine"]["threads"],
+        "threads": threads if len(set(threads)) > 1 else threads[0],
         "layers": manifest["engine"].get("layers", "torch"),
         **{name: environment["packages"].get(name) for name in ("torch", "torchvision", "numpy", "pillow")},
     }

@@ -25,7 +25,7 @@ def penultimate(model: nn.Module, store: np.ndarray, rows: np.ndarray) -> np.nda
     seen: list[torch.Tensor] = []
     handle = head.register_forward_hook(lambda module, given, output: seen.append(given[0].float().cpu()))
     try:
-        engine.logits(model, batches.open_source(store, next(model.parameters()).device), rows)
+        engine.logits(model, batches.Source(store, next(model.parameters()).device), rows)
     finally:
         handle.remove()
     return torch.cat(seen).numpy()

@@ -141,7 +141,7 @@ def without_parts(model: nn.Module, pixels: np.ndarray, labels: np.ndarray, mask
 
 
 def _scores(model: nn.Module, pixels: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    source = batches.open_source(pixels, next(model.parameters()).device)
+    source = batches.Source(pixels, next(model.parameters()).device)
     scores = engine.logits(model, source, np.arange(len(pixels)))
     probabilities = torch.softmax(scores.double(), dim=1).numpy()
     return {name: float(value) for name, value in evaluation.measured(labels, probabilities, where="probes").items()}

@@ -80,7 +80,7 @@ def look(network: Path, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, st
     size, image = (facts["image_size"],) * 2, Image.fromarray(picture)
     square = ImageOps.fit if facts["resize"] == "center_crop" else Image.Image.resize
     seen = np.array(square(image, size, Image.Resampling.BILINEAR))
-    source = batches.open_source(seen[None], next(model.parameters()).device)
+    source = batches.Source(seen[None], next(model.parameters()).device)
     named = engine.logits(model, source, np.array([0])).argmax(1).numpy()
     return seen, maps(model, seen[None], named)[0], DX[named[0]]
 

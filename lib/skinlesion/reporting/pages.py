@@ -19,9 +19,12 @@ from typing import Any
 import nbformat
 import papermill
 from bs4 import BeautifulSoup
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from pygments.formatters import HtmlFormatter
+from traitlets import default
 from traitlets.config import Config
 
 from skinlesion import files, runs
@@ -53,7 +56,20 @@ PAPER, ROAD = "06_paper_tables", "07_road"
 
 TEMPLATE = Path(__file__).with_name("template")
 
-START_TIMEOUT = 120  # seconds until a kernel must have answered
+PATIENCE = 3600
+"""Seconds after which a kernel that has not answered hangs; :mod:`skinlesion.reporting.watch` sees it sooner."""
+
+
+class Kernels(AsyncKernelManager):
+    """Starts the kernel of the Python that runs this, whatever else a user's Jupyter knows as ``python3``."""
+
+    @default("kernel_spec_manager")
+    def _this_python_alone(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+
+KERNEL: Mapping[str, Any] = {"kernel_name": "python3", "kernel_manager_class": Kernels, "iopub_timeout": PATIENCE}
+"""How a notebook is run, by papermill or nbclient."""
 
 
 class ReportError(StudyError):
@@ -111,8 +127,8 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
     notebook
         One of ``notebooks/``.
     output
-        The HTML file. While the notebook runs, ``<output>.partial.ipynb`` lies beside it; after a failure it
-        stays there, with everything up to the failing cell.
+        The HTML file; tables of the paper are written beside it. While the notebook runs,
+        ``<output>.partial.ipynb`` lies there; after a failure it stays, with everything up to the failing cell.
 
     Raises
     ------
@@ -120,26 +136,28 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
         Naming the notebook, the cell, the error and the partial notebook; or saying that it got nowhere for
         ``cell_timeout_minutes``.
     """
-    limit, stalled = parameters.cell_timeout_minutes, threading.Event()
+    limit, stalled, given = parameters.cell_timeout_minutes, threading.Event(), parameters.model_dump()
+    if notebook.stem in (PAPER, ROAD):
+        given["tables_folder"] = str(output.parent.absolute())
     partial = output.with_suffix(".partial.ipynb")
     output.parent.mkdir(parents=True, exist_ok=True)
     # Papermill warns of every key that is not in the parameters cell; load() has checked them all.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     # Bars redraw themselves, which a page cannot; the notebooks print lines where a page should show them.
     os.environ["TQDM_DISABLE"] = "1"
+    os.environ["MATPLOTLIBRC"] = os.devnull  # what matplotlib has to say of a user's settings belongs on no page
     try:
         with (
-            files.alone(output),
+            files.alone(output.parent, output.name, wait=print),
             tempfile.TemporaryDirectory(dir=_short()) as sockets,
             watch.stalled(sockets, limit=limit * 60) as stalled,
         ):
             papermill.execute_notebook(
                 str(notebook),
                 str(partial),
-                parameters=parameters.model_dump(),
-                kernel_name="python3",
+                parameters=given,
                 cwd=str(notebook.parent),
-                start_timeout=START_TIMEOUT,
+                start_timeout=PATIENCE,
                 execution_timeout=None,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
@@ -148,6 +166,7 @@ def make(notebook: Path, parameters: Parameters, output: Path) -> None:
                 extra_arguments=["--log-level=CRITICAL"],
                 # Sockets in a folder of their own: kernels started side by side cannot take each other's ports.
                 config=Config(KernelManager={"transport": "ipc", "connection_file": f"{sockets}/kernel.json"}),
+                **KERNEL,
             )
     except Exception as error:
         if stalled.is_set():
@@ -192,6 +211,8 @@ def render(notebook: nbformat.NotebookNode, *, name: str) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
+            if "progress" in _tags(cell):  # was for who waited
+                cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
         if "parameters" in _tags(cell):
             cell.source = _as_run(cell.source, given)
     exporter = HTMLExporter(

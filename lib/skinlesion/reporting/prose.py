@@ -1,15 +1,49 @@
-"""Sentences of a report: each says what its numbers say, and no more."""
+"""Sentences that people read: written in templates, each in a block of its own, with numbers bound into it."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import jinja2
 import numpy as np
 import pandas as pd
 
 from skinlesion.data.dataset import BENIGN
-from skinlesion.reporting.tables import interval, words
+from skinlesion.reporting.tables import interval, number, words
+
+
+class Words:
+    """The sentences of a template."""
+
+    def __init__(self, path: Path) -> None:
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 (Markdown)
+        environment.globals |= {"percent": percent, "points": points, "interval": interval, "words": words}
+        template = environment.from_string(path.read_text(encoding="utf-8"))
+        self.blocks, self.context = template.blocks, template.new_context
+
+    def say(self, block: str, /, **values: Any) -> str:
+        """Return what a block says of some values, in one line of Markdown."""
+        return " ".join("".join(self.blocks[block](self.context(values))).split())
+
+
+def points(value: Any, *, unit: str = " points", flip: bool = False, sign: bool = False) -> str:
+    """Return a difference, or a row with mean, low and high, in hundredths; with `flip`, a loss as what is lost."""
+    if not isinstance(value, Mapping):
+        return number(100 * value, 1) + unit
+    ends = [100 * value[name] for name in ("mean", "low", "high")]
+    mean, low, high = (-ends[0], -ends[2], -ends[1]) if flip else ends
+    return interval(mean, low, high, digits=1, sign=sign).replace(" (", f"{unit} (", 1)
+
+
+def percent(value: Any, *, digits: int = 1) -> str:
+    """Return a share, or a row with mean, low and high, in per cent."""
+    return points(value, unit="%") if isinstance(value, Mapping) else f"{value:.{digits}%}"
+
+
+_SAY = Words(Path(__file__).with_name("errors.md")).say
 
 
 def extremes(groups: pd.DataFrame, score: str) -> str:
@@ -21,10 +55,7 @@ def extremes(groups: pd.DataFrame, score: str) -> str:
         From :func:`skinlesion.scoring.subgroups.scores`.
     """
     scored = groups[(groups.score == score) & groups.value.notna()]
-    if scored.empty:
-        return "No group has enough images to be scored."
-    ends = [_group(scored.loc[place]) for place in (scored.value.idxmin(), scored.value.idxmax())]
-    return f"{words(score).capitalize()} is lowest for {ends[0]} and highest for {ends[1]}."
+    return _SAY("extremes", score=score, ends=_ends(scored))
 
 
 def findings(
@@ -51,62 +82,42 @@ def findings(
     on_lesion, without, corrupted
         From :mod:`skinlesion.probing.saliency` and :mod:`skinlesion.probing.robustness`, or None where not computed.
     """
-    missed, all_mel = wrong[wrong.dx == "mel"], int((cases.dx == "mel").sum())
-    benign = int(missed.predicted.isin(BENIGN).sum())
-    said = [
-        f"**Melanoma.** {len(missed)} of {all_mel} melanoma images are missed, {benign} of them called benign; the "
-        f"most frequent name for them is {missed.predicted.mode().iloc[0] if len(missed) else 'none'}."
-    ]
-    kinds = groups[(groups.column == "dx_type") & (groups.score == "accuracy") & groups.value.notna()]
-    if len(kinds) > 1:
-        low, high = (_group(kinds.loc[place]) for place in (kinds.value.idxmin(), kinds.value.idxmax()))
-        said.append(f"**How the diagnosis was made.** Accuracy runs from {low} to {high}.")
-    people = groups[groups.column.isin(["sex", "age_band", "localization", "dataset", "lesion_size"])]
-    tested = people[(people.score == "accuracy") & people.p_holm.notna()]
-    worse, better = (tested[(tested.p_holm < 0.05) & side] for side in (tested.gap < 0, tested.gap > 0))
-    said.append(
-        f"**Whom it fails.** Of {len(tested)} groups of people, places and clinics that were tested, {len(worse)} are "
-        f"below the others in accuracy beyond chance after Holm's correction, {len(better)} above."
-    )
-    if len(worse):
-        row = worse.loc[worse.gap.idxmin()]
-        said[-1] += f" Furthest below is {_group(row)}: {interval(row.gap, row.gap_low, row.gap_high)}."
+    missed = wrong[wrong.dx == "mel"]
+    accuracy = groups[(groups.score == "accuracy") & groups.value.notna()]
+    people = accuracy[accuracy.column.isin(["sex", "age_band", "localization", "dataset", "lesion_size"])]
+    tested = people[people.p_holm.notna()]
+    sure = tested[tested.p_holm < 0.05].sort_values("gap")
     doubt = doubtful[doubtful.images >= min(20, doubtful.images.max())].sort_values("fraction").iloc[-1]
-    said.append(
-        f"**Labels and consistency.** {int(doubtful.candidates.sum())} labels are candidates for a wrong "
-        f"one, most often with dx_type {doubt.name} ({doubt.fraction:.1%} of {doubt.images:,.0f}); "
-        f"{consistency['inconsistent']} of {consistency['lesions']} lesions with several images get more "
-        "than one diagnosis."
-    )
-    if without is not None:
-        said.append(leans(without, on_lesion))
-    if corrupted is not None:
-        said.append(in_another_light(corrupted))
-    return said
+    said = [
+        _SAY(
+            "melanoma", missed=missed, melanomas=(cases.dx == "mel").sum(), benign=missed.predicted.isin(BENIGN).sum()
+        ),
+        _SAY("proof", ends=_ends(accuracy[accuracy.column == "dx_type"])),
+        _SAY("whom", tested=tested, sure=sure, furthest=_group(sure.iloc[0]) if len(sure) else ""),
+        _SAY("labels", candidates=int(doubtful.candidates.sum()), doubt=doubt, consistency=consistency),
+        "" if without is None else leans(without, on_lesion),
+        "" if corrupted is None else in_another_light(corrupted),
+    ]
+    return [sentence for sentence in said if sentence]
 
 
 def leans(without: pd.DataFrame, on_lesion: pd.DataFrame | None) -> str:
     """Say what is left of the score without the lesion and without the rest, and where Grad-CAM looks."""
-    score = without.balanced_accuracy
-    looked = ""
-    if on_lesion is not None and on_lesion.value.notna().any():
-        known = on_lesion.dropna(subset="value")
-        share, area = (np.average(known[name], weights=known.images) for name in ("value", "area"))
-        looked = f" {share:.0%} of Grad-CAM lies on the lesion, which covers {area:.0%} of the frame."
-    return (
-        f"**What it leans on.** Balanced accuracy on a sample of all classes is {score['untouched']:.2f}; "
-        f"{score['lesion removed']:.2f} with the lesion painted over, {score['background removed']:.2f} with the "
-        f"background painted over.{looked}"
-    )
+    known = pd.DataFrame(columns=["value"]) if on_lesion is None else on_lesion.dropna(subset="value")
+    looked = {name: np.average(known[name], weights=known.images) for name in ("value", "area") if len(known)}
+    return _SAY("leans", score=without.balanced_accuracy, looked=looked)
 
 
 def in_another_light(corrupted: pd.DataFrame) -> str:
     """Say under which corruption the score is lowest and under which highest."""
     ends = corrupted[corrupted.severity == corrupted.severity.max()].set_index("corruption").balanced_accuracy
-    start = corrupted.balanced_accuracy[corrupted.severity == 0].iloc[0]
+    return _SAY("light", start=corrupted.balanced_accuracy[corrupted.severity == 0].iloc[0], ends=ends)
+
+
+def _ends(scored: pd.DataFrame) -> list[str]:
+    """Return the groups with the lowest and the highest score, in words; nothing where there is none."""
     return (
-        f"**In another light.** From {start:.2f}, balanced accuracy falls to {ends.min():.2f} under the severest "
-        f"{ends.idxmin()} and is highest under {ends.idxmax()} ({ends.max():.2f})."
+        [_group(scored.loc[place]) for place in (scored.value.idxmin(), scored.value.idxmax())] if len(scored) else []
     )
 
 

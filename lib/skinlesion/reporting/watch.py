@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import psutil
 
-SHARE = 0.01
+SHARE = 0.002
 """Share of the time that a kernel which gets anywhere computes at least, also on a machine that does other things."""
 
 GRACE = 30.0  # seconds that a kernel has to end a cell when it is interrupted

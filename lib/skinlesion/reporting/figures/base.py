@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import colors, rc_context
+from matplotlib import colors, rc_context, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from skinlesion import files
 from skinlesion.data.dataset import DX
+
+rcdefaults()  # a user's matplotlibrc must change no figure
 
 COLOURS = dict(zip(DX, ["#312c89", "#de7900", "#00473e", "#ad8f72", "#8e3100", "#0b98fa", "#b176a6"], strict=True))
 """One colour a class, as far apart for whoever sees no red or no green as for others (a test measures it)."""

@@ -125,6 +125,18 @@ def effects(
     return Picture(figure, alt, source=source)
 
 
+def leak(table: pd.DataFrame) -> Picture:
+    """Draw what having seen a lesion in training does, by which images are tested, as :func:`effects`."""
+    rows = table[table.lesion == "seen − unseen"]
+    return effects(rows.assign(difference=rows["size"] + ", " + rows["tested images"]), source="leak.csv")
+
+
+def ladder(table: pd.DataFrame, *, names: Sequence[str]) -> Picture | None:
+    """Draw what each step changes, as :func:`effects`; nothing where no step was compared."""
+    steps = table.assign(difference=table.step)
+    return effects(steps, source="ladder.csv", names=names) if (table.quantity == "difference").any() else None
+
+
 def best(table: pd.DataFrame) -> Picture:
     """Draw the scores of networks on the test part and on the official test, with intervals, and the aims as ticks.
 
@@ -169,17 +181,19 @@ def _forests(
     return figure, order
 
 
-def costs(table: pd.DataFrame) -> Picture:
+def costs(table: pd.DataFrame) -> Picture | None:
     """Draw the accuracy of networks, with intervals, over the operations that one image takes.
 
     Parameters
     ----------
     table
-        The numbers of the table of :func:`skinlesion.paper.costs.costs`; at least one network that was trained.
+        The numbers of the table of :func:`skinlesion.paper.costs.costs`; nothing is drawn where none was trained.
     """
+    trained = table[table["mean"].notna()].sort_values("million_operations")
+    if trained.empty:
+        return None
     figure, (axis,) = blank(6, 3.2)
     said = []
-    trained = table[table["mean"].notna()].sort_values("million_operations")
     for place, row in enumerate(trained.itertuples()):
         said.append(f"{row.network} {row.mean:.2f} at {row.million_operations:.0f} million")
         axis.plot([row.million_operations] * 2, [row.low, row.high], color=MUTED, linewidth=1.5)
