@@ -31,8 +31,10 @@ def test_the_preprint_and_its_references_are_where_a_reader_and_a_program_look()
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     notebook = json.loads((ROOT / "notebooks" / "01_eda.ipynb").read_text())
     text = "".join(line for cell in notebook["cells"] for line in cell["source"])
-    assert crate.PREPRINT["name"] in {each["title"] for each in citation["references"]}
-    assert crate.PREPRINT["name"] in text
+    graph = json.loads((ROOT / "reports" / crate.NAME).read_text())["@graph"]
+    (preprint,) = (each["name"] for each in graph if each["@id"] == "#preprint")
+    assert preprint in {each["title"] for each in citation["references"]}
+    assert preprint in text
     cited = [each for each in citation["references"] if each["type"] == "conference-paper"]
     assert len(cited) == 2
     for each in cited:

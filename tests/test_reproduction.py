@@ -33,22 +33,18 @@ def test_one_last_digit_is_within_the_interval_and_no_longer_identical(pair):
 
 def test_other_scores_or_another_split_are_different(pair):
     one, again = pair
-    table = pd.read_csv(again / "predictions.csv")
-    table[predictions.COLUMNS] = table[predictions.COLUMNS].to_numpy()[:, ::-1]
-    files.write_csv(again / "predictions.csv", table)
+    table, split = (pd.read_csv(again / f"{name}.csv") for name in ("predictions", "split"))
+    mirrored = table.assign(
+        **dict(zip(predictions.COLUMNS, table[predictions.COLUMNS[::-1]].to_numpy().T, strict=True))
+    )
+    files.write_csv(again / "predictions.csv", mirrored)
     found = reproduction.compare(one, again)
     assert found.verdict == reproduction.DIFFERENT
     assert not found.scores.within.all()
-    shutil.copy(one / "predictions.csv", again)
-    split = pd.read_csv(again / "split.csv")
-    split.loc[0, "part"] = "train"
-    files.write_csv(again / "split.csv", split)
-    table.loc[:, predictions.COLUMNS] = pd.read_csv(one / "predictions.csv")[predictions.COLUMNS]
-    table.loc[0, "p_nv"] += 1e-8
-    files.write_csv(again / "predictions.csv", table)
+    files.write_csv(again / "predictions.csv", table.assign(p_nv=table.p_nv + 1e-8))
+    files.write_csv(again / "split.csv", split.assign(part=["train", *split.part[1:]]))
     found = reproduction.compare(one, again)
-    assert found.verdict == reproduction.DIFFERENT
-    assert found.differs == ["split: other images in some part"]
+    assert (found.verdict, found.differs) == (reproduction.DIFFERENT, ["split: other images in some part"])
 
 
 def test_what_differed_is_named(pair):

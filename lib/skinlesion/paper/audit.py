@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ inverse, and chance does so in fewer cases than this (exact binomial test). Of 3
 image and by lesion, none has; of 300 by image that are not stratified 2 have, of 300 by lesion 9."""
 
 DRAWS = 1000  # of the bootstrap
-SCORES = ("accuracy", "balanced_accuracy")
+SCORES = ["accuracy", "balanced_accuracy"]
 
 FOUND = "found in the images"
 
@@ -109,24 +109,20 @@ class Audit:
     def __str__(self) -> str:
         rows = ", ".join(f"{part} {count:,}" for part, count in self.rows.items())
         pairs = ", ".join(f"{count} {source}" for source, count in self.pairs.items())
-        alone = len(self.pairs) == 1
-        blocks = [
-            self.verdict,
-            f"Rows: {rows}. Pairs of images of one lesion under two lesion ids: {pairs}"
-            + ("; give images with --data, or a table with --pairs, to know more." if alone else "."),
-        ]
+        more = "; give images with --data, or a table with --pairs, to know more" if len(self.pairs) == 1 else ""
+        blocks = [f"Rows: {rows}. Pairs of images of one lesion under two lesion ids: {pairs}{more}."]
         for finding in self.findings:
             counts = pd.DataFrame([finding.counts]).to_string(index=False)
             blocks.append(f"{finding.kind}: {finding.said}\n{counts}")
         if self.scores:
-            shown = {score: [tables.interval(*row[score].values()) for row in self.scores] for score in SCORES}
+            shown = {score: [tables.interval(**row[score]) for row in self.scores] for score in SCORES}
             table = pd.DataFrame(self.scores).assign(**shown).round(3)
             blocks.append(
                 "predictions: scores on the test part with 95% interval; clean images have no image of their lesion in "
                 "training. Clean and leaked images differ in their diagnoses too, so the gap is not the leak's effect "
                 f"alone: majority_accuracy is that of always naming the largest class\n{table.to_string(index=False)}"
             )
-        return "\n\n".join(blocks)
+        return "\n\n".join([self.verdict, *blocks])
 
 
 def read(path: Path, part: str | None = None) -> pd.DataFrame:
@@ -152,18 +148,17 @@ def read(path: Path, part: str | None = None) -> pd.DataFrame:
     """
     frame = _open_table(path)
     columns = ", ".join(map(str, frame.columns))
-    if any(archives.IMAGE_ID.search(str(name)) for name in frame.columns):
+    image, parts = _column(frame, IMAGE), _column(frame, PART)
+    if archives.IMAGE_ID.search(columns):
         raise AuditError(f"{path} has no line of column names: put one first, e.g. image_id,part")
-    if (image := _column(frame, IMAGE)) is None:
+    if image is None:
         raise AuditError(f"{path} has no column of image ids (its columns: {columns}): call it image_id")
-    if (parts := _column(frame, PART)) is None and part is None:
-        raise AuditError(
-            f"{path} has no column of parts (its columns: {columns}): call it part, or give one file a part with "
-            "--train, --validation and --test"
-        )
-    named = frame[image].str.upper().str.extract(rf".*({archives.IMAGE_ID.pattern})(?!\d)")[0]
-    table = pd.DataFrame({"image_id": named.fillna(frame[image].str.strip())})
-    table["part"] = part if parts is None else _parts(frame[parts], path)
+    if parts is None and part is None:
+        ways = "call it part, or give one file a part with --train, --validation and --test"
+        raise AuditError(f"{path} has no column of parts (its columns: {columns}): {ways}")
+    named = image.str.upper().str.extract(rf".*({archives.IMAGE_ID.pattern})(?!\d)")[0]
+    table = pd.DataFrame({"image_id": named.fillna(image.str.strip())})
+    table["part"] = part if parts is None else _parts(parts, path)
     if (predicted := _predicted(frame)) is not None:
         table["predicted"] = predicted
     table = table[(table.image_id != "") & ((part is None) | (table.part == part))]
@@ -243,9 +238,7 @@ def open_pairs(
         table = _open_table(given)
         if not {"image_a", "image_b"} <= set(table):
             raise AuditError(f"{given} lacks the columns image_a and image_b: give a table of pairs of images")
-        return pairs | {
-            given.name: table[table.image_a.isin(metadata.image_id) & table.image_b.isin(metadata.image_id)]
-        }
+        return pairs | {given.name: table[table[["image_a", "image_b"]].isin(set(metadata.image_id)).all(axis=1)]}
     try:
         members = archives.index(folder)
         dataset.check(metadata, members, folder=folder)
@@ -271,147 +264,126 @@ def audit(table: pd.DataFrame, metadata: pd.DataFrame, pairs: Mapping[str, pd.Da
     AuditError
         If there is no training or no test part, no image is of the data, or a prediction is no diagnosis.
     """
-    for part in ("train", "test"):
-        if not (table.part == part).any():
-            there = ", ".join(sorted(table.part.unique()))
-            raise AuditError(f"there is no {part} part (parts here: {there}): add its rows, or its file with --{part}")
     known = metadata[["image_id", "lesion_id", "dx"]].assign(lesion_group=duplicates.groups(metadata, *pairs.values()))
     split = table.merge(known, on="image_id", how="left")
-    unknown = split[split.dx.isna()].drop_duplicates("image_id")
     used = split[split.dx.notna() & (split.part != splits.UNUSED)]
     for part in ("train", "test"):
+        if (here := table.image_id[table.part == part]).empty:
+            there = ", ".join(sorted(table.part.unique()))
+            raise AuditError(f"there is no {part} part (parts here: {there}): add its rows, or its file with --{part}")
         if not (used.part == part).any():
-            example = table.image_id[table.part == part].iloc[0]
-            raise AuditError(
-                f"no {part} image is in the table of lesions (the first is {example!r}): ids should look like "
-                f"{metadata.image_id.iloc[0]}"
-            )
+            example = f"(the first is {here.iloc[0]!r}): ids should look like {metadata.image_id.iloc[0]}"
+            raise AuditError(f"no {part} image is in the table of lesions {example}")
     images = used.drop_duplicates(["image_id", "part"])
-    findings, leaked = _shared(images, pd.concat(pairs.values()))
-    kinds = len({finding.kind for finding in findings})
-    findings += [*_repeated(used), *_singles(images, metadata), *_class_mix(used, metadata)]
-    if len(unknown):
-        counts = unknown.part.value_counts().to_dict()
-        counted = _of(len(unknown), table.image_id.nunique(), "images")
-        said = f"{counted} are not of this data: {unknown.image_id.iloc[0]} …"
-        findings.append(Finding("unknown images", said, counts))
-    absent = metadata[~metadata.image_id.isin(used.image_id)]
-    if len(absent):
-        said = f"{_of(len(absent), len(metadata), 'images')} are in no part: {absent.image_id.iloc[0]} …"
-        findings.append(Finding("missing images", said, _counts(absent.dx)))
-    others = len(findings) - sum(finding.leak for finding in findings)
-    verdict = f"{_plural(kinds, 'kind')} of leak: {leaked}" if kinds else "no leak: no lesion is in two parts"
+    kinds = {True: _leaks(images, pd.concat(pairs.values())), False: _others(split, used, images, metadata)}
+    leaks, others = (
+        [Finding(kind, said, _counts(rows), leak) for kind, rows, said in found if len(rows)]
+        for leak, found in kinds.items()
+    )
     return Audit(
-        verdict + (f"; {_plural(others, 'other finding')}" if others else ""),
+        _verdict(images, len({each.kind for each in leaks}))
+        + (f"; {_plural(len(others), 'other finding')}" if others else ""),
         {part: int((table.part == part).sum()) for part in PARTS if (table.part == part).any()},
         {source: len(found) for source, found in pairs.items()},
-        findings,
+        leaks + others,
         _scores(used) if "predicted" in used else [],
     )
 
 
-def _shared(images: pd.DataFrame, pairs: pd.DataFrame) -> tuple[list[Finding], str]:
-    """Return the leaks, and the first of :data:`SIDES` that leaks in words."""
-    ends = pairs[["image_a", "image_b"]].to_numpy()
-    twins = pd.DataFrame(np.vstack([ends, ends[:, ::-1]]), columns=["image", "twin"])
-    findings, verdict = [], ""
+def _verdict(images: pd.DataFrame, kinds: int) -> str:
+    """Return the first of :data:`SIDES` that leaks, in words."""
     for part, other in SIDES:
         here, there = (images[images.part == name] for name in (part, other))
-        same = here.image_id.isin(there.image_id)
+        if leaked := here.lesion_group.isin(there.lesion_group).sum():
+            said = f"{_of(leaked, len(here), f'{part} images')} have an image of their lesion in {_name(other)}"
+            return f"{_plural(kinds, 'kind')} of leak: {said}"
+    return "no leak: no lesion is in two parts"
+
+
+Candidate = tuple[str, pd.DataFrame, str]
+"""The kind of a finding, the rows that show it, none where it is not there, and the sentence."""
+
+
+def _leaks(images: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[Candidate]:
+    ends = pairs[["image_a", "image_b"]].to_numpy()
+    twins = pd.DataFrame(np.vstack([ends, ends[:, ::-1]]), columns=["image", "twin"])
+    for part, other in SIDES:
+        here, there = (images[images.part == name] for name in (part, other))
+        same, name, what = here.image_id.isin(there.image_id), _name(other), f"{part} images"
         by_id, by_group = (
             here[column].map(there[column].value_counts()).fillna(0) > same for column in ("lesion_id", "lesion_group")
         )
         near = here.image_id.isin(twins.image[twins.twin.isin(there.image_id)])
-        hidden = int((by_group & ~by_id).sum())
+        hidden = (by_group & ~by_id).sum()
         apart = f", {hidden:,} of them only under another lesion id" if hidden else ""
         for kind, at, said in (
-            ("same image", same, f"are in {_name(other)} as well"),
-            ("same lesion", by_group, f"have another image of their lesion in {_name(other)}{apart}"),
-            ("near-duplicate", near, f"show the lesion of an image in {_name(other)} that has another lesion id"),
+            ("same image", same, f"are in {name} as well"),
+            ("same lesion", by_group, f"have another image of their lesion in {name}{apart}"),
+            ("near-duplicate", near, f"show the lesion of an image in {name} that has another lesion id"),
         ):
-            if at.any():
-                said = f"{_of(at.sum(), len(here), f'{part} images')} {said}"
-                findings.append(Finding(kind, said, _counts(here.dx[at]), leak=True))
-        if not verdict and (any_of := same | by_group).any():
-            counted = _of(any_of.sum(), len(here), f"{part} images")
-            verdict = f"{counted} have an image of their lesion in {_name(other)}"
-    return findings, verdict
+            yield kind, here[at], f"{_of(at.sum(), len(here), what)} {said}"
 
 
-def _repeated(used: pd.DataFrame) -> list[Finding]:
-    findings = []
+def _others(
+    split: pd.DataFrame, used: pd.DataFrame, images: pd.DataFrame, metadata: pd.DataFrame
+) -> Iterator[Candidate]:
     parts = used.groupby("image_id").part.nunique()
     for part, rows in used.groupby("part"):
         more = rows[rows.duplicated("image_id")]
-        if more.empty:
-            continue
-        images = more.image_id.unique()
-        crossing = int((parts[images] > 1).sum())
+        number, crossing = more.image_id.nunique(), (parts[more.image_id.unique()] > 1).sum()
         when = f"before the split, {crossing:,} of them are in another part too" if crossing else "after the split"
-        said = f"{_of(len(more), len(rows), f'{part} rows')} repeat one of {_plural(len(images), 'image')}, {when}"
-        findings.append(Finding("repeated rows", said, _counts(more.dx)))
-    return findings
-
-
-def _singles(images: pd.DataFrame, metadata: pd.DataFrame) -> list[Finding]:
-    """Tell a test part chosen from the lesions with one image from one where chance did it."""
-    size = metadata.groupby("lesion_id").size()
-    test = images[images.part == "test"]
-    single = (size == 1).mean()
-    if (size[test.lesion_id] > 1).any() or single ** len(test) >= LEVEL:
-        return []
-    said = f"all {len(test):,} test images are of lesions with a single image, as {single:.1%} of all lesions"
-    return [Finding("single-image lesions", said, _counts(test.dx))]
-
-
-def _class_mix(used: pd.DataFrame, metadata: pd.DataFrame) -> list[Finding]:
-    findings = []
-    whole = metadata.dx.value_counts(normalize=True)
+        counted = _of(len(more), len(rows), f"{part} rows")
+        yield "repeated rows", more, f"{counted} repeat one of {_plural(number, 'image')}, {when}"
+    size, test = metadata.groupby("lesion_id").size(), images[images.part == "test"]
+    share = (size == 1).mean()
+    chosen = (size[test.lesion_id] == 1).all() and share ** len(test) < LEVEL  # and not by chance
+    said = f"all {len(test):,} test images are of lesions with a single image, as {share:.1%} of all lesions"
+    yield "single-image lesions", test if chosen else test[:0], said
     for part, rows in used.groupby("part"):
-        counts = _counts(rows.dx)
-        odd = []
-        for dx, share in whole.items():
-            here = counts[dx] / len(rows)
-            far = here >= RATIO * share or here <= share / RATIO
-            if far and stats.binomtest(counts[dx], len(rows), share).pvalue < LEVEL:
-                odd.append(f"{dx} {here:.1%} instead of {share:.1%} (×{here / share:.2f})")
-        if odd:
-            said = f"{part} has another class mix than the whole (beyond ×{RATIO}): {', '.join(odd)}"
-            findings.append(Finding("class mix", said, counts))
-    return findings
+        odd = ", ".join(_odd(rows.dx, metadata.dx))
+        said = f"{part} has another class mix than the whole (beyond ×{RATIO}): {odd}"
+        yield "class mix", rows if odd else rows[:0], said
+    unknown = split[split.dx.isna()].drop_duplicates("image_id")
+    missing = metadata[~metadata.image_id.isin(used.image_id)]
+    for kind, rows, whole, said in (
+        ("unknown images", unknown, split.image_id.nunique(), "are not of this data"),
+        ("missing images", missing, len(metadata), "are in no part"),
+    ):
+        yield kind, rows, f"{_of(len(rows), whole, 'images')} {said}: {next(iter(rows.image_id), '')} …"
+
+
+def _odd(dx: pd.Series, whole: pd.Series) -> Iterator[str]:
+    """Name the diagnoses of which some rows have another share than the whole."""
+    for name, share in whole.value_counts(normalize=True).items():
+        count = int((dx == name).sum())
+        here = count / len(dx)
+        far = here >= RATIO * share or here <= share / RATIO
+        if far and stats.binomtest(count, len(dx), share).pvalue < LEVEL:
+            yield f"{name} {here:.1%} instead of {share:.1%} (×{here / share:.2f})"
 
 
 def _scores(used: pd.DataFrame) -> list[dict[str, Any]]:
     """Score the test rows as they stand, repeated ones included: what the table's author would print."""
     test = used[used.part == "test"]
-    wrong = test[~test.predicted.isin(DX)]
-    if len(wrong):
-        raise AuditError(
-            f"test image {wrong.image_id.iloc[0]} has the predicted class {wrong.predicted.iloc[0]!r}: give every test "
-            f"image one of {', '.join(DX)}"
-        )
-    labels = test.dx.map(DX.index).to_numpy(dtype=np.int64)
-    predicted = np.eye(len(DX))[test.predicted.map(DX.index)]
-    leaked = test.lesion_group.isin(used.lesion_group[used.part == "train"]).to_numpy()
+    for row in test[~test.predicted.isin(DX)].itertuples():
+        said = f"test image {row.image_id} has the predicted class {row.predicted!r}"
+        raise AuditError(f"{said}: give every test image one of {', '.join(DX)}")
+    leaked = test.lesion_group.isin(used.lesion_group[used.part == "train"])
     rows = []
-    for name, at in (("all", np.ones_like(leaked)), ("clean", ~leaked), ("leaked", leaked)):
-        if not at.any():
+    for name, some in (("all", test), ("clean", test[~leaked]), ("leaked", test[leaked])):
+        if some.empty:
             continue
-        bootstrap = evaluation.Bootstrap.draw(test.lesion_group[at].to_numpy(), draws=DRAWS, seed=0)
-        whole = evaluation.Sample(labels[at], predicted[at], evaluation.Bootstrap.once(int(at.sum())))
-        drawn = evaluation.Sample(labels[at], predicted[at], bootstrap)
-        row: dict[str, Any] = {"images": name, "count": int(at.sum())}
-        row["majority_accuracy"] = evaluation.majority_accuracy(labels[at])
-        for score in SCORES:
-            low, high = evaluation.interval(evaluation.BY_NAME[score].of(drawn))
-            row[score] = {"value": float(evaluation.BY_NAME[score].of(whole)[0]), "low": low, "high": high}
-        rows.append(row)
+        labels, predicted = (some[column].map(DX.index).to_numpy(dtype=np.int64) for column in ("dx", "predicted"))
+        bootstrap = evaluation.Bootstrap.draw(some.lesion_group.to_numpy(), draws=DRAWS, seed=0)
+        found = evaluation.headline(labels, np.eye(len(DX))[predicted], bootstrap, where="summary").loc[SCORES]
+        row = {"images": name, "count": len(some), "majority_accuracy": evaluation.majority_accuracy(labels)}
+        rows.append(row | found.to_dict("index"))
     return rows
 
 
-def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> str | None:
+def _column(frame: pd.DataFrame, names: Iterable[str]) -> pd.Series | None:
     plain = {_plain(name): name for name in frame.columns[::-1]}
-    return next((plain[name] for name in names if name in plain), None)
+    return next((frame[plain[name]] for name in names if name in plain), None)
 
 
 def _plain(name: object) -> str:
@@ -419,29 +391,31 @@ def _plain(name: object) -> str:
 
 
 def _parts(column: pd.Series, path: Path) -> pd.Series:
-    parts = column.map(_plain).map({name: part for part, names in PARTS.items() for name in names})
+    known = {name: part for part, names in PARTS.items() for name in names}
+    parts = column.map(_plain).map(known)
     if parts.isna().any():
         row = int(parts.isna().to_numpy().argmax())
-        known = ", ".join(name for names in PARTS.values() for name in names if name)
-        raise AuditError(f"{path}, line {row + 2}: part {column.iloc[row]!r} is not known: call it one of {known}")
+        names = ", ".join(filter(None, known))
+        raise AuditError(f"{path}, line {row + 2}: part {column.iloc[row]!r} is not known: call it one of {names}")
     return parts
 
 
 def _predicted(frame: pd.DataFrame) -> pd.Series | None:
     if (column := _column(frame, PREDICTED)) is not None:
-        return frame[column].str.strip().str.lower()
+        return column.str.strip().str.lower()
     columns = [_column(frame, (f"p{dx}", f"prob{dx}", f"probability{dx}", dx)) for dx in DX]
-    if None in columns:
+    if any(column is None for column in columns):
         return None
-    values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy()
+    values = pd.concat(columns, axis=1).apply(pd.to_numeric, errors="coerce").to_numpy()
     whole = ~np.isnan(values).any(1)
-    if np.isin(values[whole], (0, 1)).all():
-        return None
-    return pd.Series(np.where(whole, np.array(DX)[values.argmax(1)], ""), index=frame.index)
+    labels = np.isin(values[whole], (0, 1)).all()
+    return None if labels else pd.Series(np.where(whole, np.array(DX)[values.argmax(1)], ""), index=frame.index)
 
 
-def _counts(dx: pd.Series) -> dict[str, int]:
-    return {**dx.value_counts().reindex(DX, fill_value=0).to_dict(), "all": len(dx)}
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
+    if rows.dx.isna().all():
+        return rows.part.value_counts().to_dict()
+    return {**rows.dx.value_counts().reindex(DX, fill_value=0).to_dict(), "all": len(rows)}
 
 
 def _name(part: str) -> str:
@@ -449,7 +423,7 @@ def _name(part: str) -> str:
 
 
 def _of(some: int, whole: int, noun: str) -> str:
-    return f"{some:,} of {whole:,} {noun} ({some / whole:.1%})"
+    return f"{some:,} of {whole:,} {noun} ({some / max(1, whole):.1%})"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -1,39 +1,18 @@
-"""What lies in ``reports/``, for programs: RO-Crate 1.1 metadata (doi:10.5281/zenodo.5841615)."""
+"""What lies in ``reports/``, for programs: RO-Crate 1.1 metadata (doi:10.5281/zenodo.5841615).
+
+What is said of the whole is in ``crate.json``, beside this file; here the published files are listed.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from skinlesion import files, runs
 from skinlesion.paper import evidence
 
 NAME = "ro-crate-metadata.json"
-
-SPECIFICATION = "https://w3id.org/ro/crate/1.1"
-
-LICENCE = {
-    "@id": "https://creativecommons.org/licenses/by-nc/4.0/",
-    "@type": "CreativeWork",
-    "name": "CC BY-NC 4.0",
-    "description": "HAM10000's own terms; they hold for what is made from it.",
-}
-
-DATA = {
-    "@id": "https://doi.org/10.7910/DVN/DBW86T",
-    "@type": "CreativeWork",
-    "name": "HAM10000",
-    "license": {"@id": LICENCE["@id"]},
-}
-
-PREPRINT = {
-    "@id": "#preprint",
-    "@type": "ScholarlyArticle",
-    "name": "Skin Disease Classification Using Deep Learning: A Preprint Study",
-}
-
-AUTHORS = {"@id": "#authors", "@type": "Organization", "name": "The authors of this study"}
 
 HOLDS = {
     "split.csv.xz": "which image is in which part, and its lesion group",
@@ -57,16 +36,14 @@ HOLDS = {
 """What files of these names hold; other names say it themselves."""
 
 FORMATS = {
-    ".bin": "application/octet-stream",
     ".csv": "text/csv",
     ".html": "text/html",
     ".json": "application/json",
     ".md": "text/markdown",
-    ".onnx": "application/octet-stream",
-    ".safetensors": "application/octet-stream",
     ".svg": "image/svg+xml",
     ".tex": "application/x-tex",
     ".xz": "application/x-xz",
+    "": "text/plain",
 }
 
 
@@ -75,39 +52,21 @@ def text(folder: Path) -> str:
 
     It holds no size or hash of a file, which ``SHA256SUMS`` has.
     """
-    listed = [path for path in evidence.published(folder) if path.name != NAME]
-    paths = [path.relative_to(folder) for path in [*listed, folder / evidence.SUMS]]
-    inside: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        inside["./" if path.parent == Path() else f"{path.parent.as_posix()}/"].append(path.as_posix())
-    found = {f"{'/'.join(run.folder.parts[-2:])}/": run for run in runs.find(folder).values()}
-    folders = [
-        {"@id": name, "@type": "Dataset", "name": _title(name, found.get(name)), "hasPart": _links(parts)}
-        for name, parts in inside.items()
-        if name != "./"
-    ]
-    root: dict[str, Any] = {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": "Does MobileNetV2 reach 92% on HAM10000? Published runs and tables",
-        "description": "The files of every published run, the tables and pages that are computed from them, and the "
-        "released network. No image of HAM10000 is among them.",
-        "datePublished": max(each["started"] for run in found.values() for each in run.manifest["sittings"])[:10],
-        "license": {"@id": LICENCE["@id"]},
-        "author": {"@id": AUTHORS["@id"]},
-        "publisher": {"@id": AUTHORS["@id"]},
-        "isBasedOn": {"@id": DATA["@id"]},
-        "citation": {"@id": PREPRINT["@id"]},
-        "hasPart": _links([*(name for name in inside if name != "./"), *inside["./"]]),
-    }
-    head = {
-        "@id": NAME,
-        "@type": "CreativeWork",
-        "conformsTo": {"@id": SPECIFICATION},
-        "about": {"@id": "./"},
-    }
-    graph = [head, root, LICENCE, AUTHORS, DATA, PREPRINT, *folders, *map(_file, paths)]
-    return files.as_json({"@context": f"{SPECIFICATION}/context", "@graph": graph})
+    found = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    root, published = found["@graph"][1], runs.find(folder).values()
+    root["datePublished"] = max(each["started"] for run in published for each in run.manifest["sittings"])[:10]
+    titles = {f"{run.name}/": f": {run.manifest['data']['title']}" for run in published}
+    paths = [path.relative_to(folder) for path in evidence.published(folder) if path.name != NAME]
+    paths.append(Path(evidence.SUMS))
+    for parent, those in groupby(sorted(paths, key=_folder), lambda path: f"{path.parent.as_posix()}/"):
+        parts = [{"@id": path.as_posix()} for path in those]
+        if parent != "./":
+            title = parent.rstrip("/").replace("/seed-", ", seed ") + titles.get(parent, "")
+            found["@graph"].append({"@id": parent, "@type": "Dataset", "name": title, "hasPart": parts})
+            parts = [{"@id": parent}]
+        root["hasPart"] += parts
+    found["@graph"] += map(_file, paths)
+    return files.as_json(found)
 
 
 def write(folder: Path) -> Path:
@@ -116,20 +75,11 @@ def write(folder: Path) -> Path:
     return folder / NAME
 
 
-def _title(name: str, run: runs.Files | None) -> str:
-    title = name.rstrip("/").replace("/seed-", ", seed ")
-    return f"{title}: {run.manifest['data']['title']}" if run else title
-
-
-def _links(names: list[str]) -> list[dict[str, str]]:
-    return [{"@id": name} for name in names]
+def _folder(path: Path) -> tuple[bool, Path]:
+    return path.parent == Path(), path.parent  # files of no folder come last
 
 
 def _file(path: Path) -> dict[str, str]:
-    return {
-        "@id": path.as_posix(),
-        "@type": "File",
-        "name": path.name,
-        "encodingFormat": FORMATS.get(path.suffix, "text/plain"),
-        **({"description": HOLDS[path.name]} if path.name in HOLDS else {}),
-    }
+    kind = FORMATS.get(path.suffix, "application/octet-stream")
+    said = {"description": HOLDS[path.name]} if path.name in HOLDS else {}
+    return {"@id": path.as_posix(), "@type": "File", "name": path.name, "encodingFormat": kind, **said}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 from skinlesion import files, runs
@@ -18,6 +18,16 @@ from skinlesion.scoring import evaluation, predictions
 
 SCORES = evaluation.names("summary")
 
+QUESTION = "Does MobileNetV2 reach 92% on HAM10000?"
+
+ELSEWHERE = {
+    f"{FOLDER}/{pages.PAPER}.html": ("The paper's tables", "each claim of the preprint, and its verdict"),
+    f"{FOLDER}/{pages.ROAD}.html": ("The road to 92%", "which mistakes print it, and what the networks are worth"),
+    lookup.NAME: ("Look an image up", "its label, and what each run says of it"),
+    "../index.html": ("The published reports", "what is here is of your own runs"),
+}
+"""Other pages that an index leads to where they are there."""
+
 
 class Overview(pages.Header):
     """What a report across runs opens with: which runs, made by which code, on which machine.
@@ -29,20 +39,12 @@ class Overview(pages.Header):
     """
 
     def __init__(self, found: Sequence[Evidence]) -> None:
-        self.synthetic = any(each.synthetic for each in found)
-        self.rows = {
-            html.escape(
-                each.study
-            ): f"seeds {', '.join(map(str, each.seeds))}; {html.escape(each.said('data', 'title'))}; "
-            f"from {html.escape(each.said('weights'))}; trained on {html.escape(each.hardware)}"
-            if each.seeds
-            else "no run is here"
-            for each in found
-        }
-        self.rows |= {"commit": pages.commit(), "tables made on": html.escape(runs.hardware()), "time": runs.now()}
-
-
-QUESTION = "Does MobileNetV2 reach 92% on HAM10000?"
+        self.synthetic, self.rows = any(each.synthetic for each in found), {}
+        for each in found:
+            said = f"seeds {', '.join(map(str, each.seeds))}; {each.said('data', 'title')}; from {each.said('weights')}"
+            said += f"; trained on {each.hardware}"
+            self.rows[escape(each.study)] = escape(said) if each.seeds else "no run is here"
+        self.rows |= {"commit": pages.commit(), "tables made on": escape(runs.hardware()), "time": runs.now()}
 
 
 def write(folder: Path) -> Path:
@@ -53,19 +55,19 @@ def write(folder: Path) -> Path:
     pathlib.Path
         The page.
     """
+    lookup.write(folder)
     here = runs.find(folder).values()
-    shown = [run for run in here if _links(run, folder)]
-    real, drawn = ([run for run in shown if run.synthetic is synthetic] for synthetic in (False, True))
-    entries = "".join(_index_entry(run, folder) for run in real)
-    rest = _index_rest([run for run in here if run not in shown])
-    demo = "".join(_index_entry(run, folder) for run in drawn)
+    real, drawn = (
+        "".join(_entry(run, folder) for run in here if run.synthetic is synthetic and _links(run, folder))
+        for synthetic in (False, True)
+    )
+    shown = real + _rest([run for run in here if not _links(run, folder)]) + drawn
     body = f"""{_answer(folder)}
-{_elsewhere(folder, lookup.write(folder))}<p>Every run that lies here. Scores are of the
+{_elsewhere(folder)}<p>Every run that lies here. Scores are of the
 test part; in brackets, 95% intervals from a bootstrap over lesions.</p>
-{entries + rest + demo or "<p>There is none yet: <code>make report</code> makes one.</p>"}"""
-    path = folder / "index.html"
-    files.write_text(path, pages.shell("Reports", body))
-    return path
+{shown or "<p>There is none yet: <code>make report</code> makes one.</p>"}"""
+    files.write_text(folder / "index.html", pages.shell("Reports", body))
+    return folder / "index.html"
 
 
 def _answer(folder: Path) -> str:
@@ -82,76 +84,56 @@ def _answer(folder: Path) -> str:
 <h2>Reports</h2>"""
 
 
-def _elsewhere(folder: Path, looked_up: Path | None) -> str:
-    page, above = folder / FOLDER / f"{pages.PAPER}.html", folder.parent / "index.html"
-    road = folder / FOLDER / f"{pages.ROAD}.html"
-    said = [
-        f'<a href="{FOLDER}/{page.name}">The paper\'s tables</a>: each claim of the preprint, and its verdict.'
-        if page.is_file()
-        else "",
-        f'<a href="{FOLDER}/{road.name}">The road to 92%</a>: which mistakes print it, and what the networks are worth.'
-        if road.is_file()
-        else "",
-        f'<a href="{looked_up.name}">Look an image up</a>: its label, and what each run says of it.'
-        if looked_up
-        else "",
-        '<a href="../index.html">The published reports</a>: what is here is of your own runs.'
-        if above.is_file()
-        else "",
-    ]
-    return "".join(f"<p>{each}</p>\n" for each in said if each)
+def _elsewhere(folder: Path) -> str:
+    there = {name: words for name, words in ELSEWHERE.items() if files.resolve(folder / name).is_file()}
+    return "".join(f'<p><a href="{name}">{title}</a>: {what}.</p>\n' for name, (title, what) in there.items())
 
 
-def _index_entry(run: runs.Files, folder: Path) -> str:
+def _entry(run: runs.Files, folder: Path) -> str:
     """Return the section of a run that has reports."""
-    head, at = ["part", *(heading(score) for score in SCORES)], run.folder.relative_to(folder)
+    source = f' data-source="{escape(run.folder.relative_to(folder).as_posix())}/metrics.json"'
     return f"""<section>
 <h2>{_name(run)}</h2>
-<p>{html.escape(_facts(run))}</p>
-{_html_table(head, [["test", *_scores(run)]], at)}
+<p>{escape(_facts(run))}</p>
+{_table(["part", *map(heading, SCORES)], [["test", *_scores(run)]], source)}
 <p>{" · ".join(_links(run, folder))}</p>
 </section>
 """
 
 
-def _index_rest(left: list[runs.Files]) -> str:
+def _rest(left: list[runs.Files]) -> str:
     """Return one table of the runs that left files and have no report."""
-    if not left:
-        return ""
-    rows = [[_name(run), *_scores(run), html.escape(_facts(run))] for run in left]
-    return f"""<section>
+    rows = [[_name(run), *_scores(run), escape(_facts(run))] for run in left]
+    said = f"""<section>
 <h2>Runs without a report here</h2>
 <p>Their files are, and what compares runs is made from them; <code>make report</code> makes the pages.</p>
-{_html_table(["run", *(heading(score) for score in SCORES), "what it is"], rows)}
+{_table(["run", *map(heading, SCORES), "what it is"], rows)}
 </section>
 """
+    return said if left else ""
 
 
-def _html_table(head: list[str], rows: list[list[str]], at: Path | None = None) -> str:
+def _table(head: list[str], rows: list[list[str]], source: str = "") -> str:
     heads = "".join(f"<th>{each}</th>" for each in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    source = f' data-source="{html.escape(at.as_posix())}/metrics.json"' if at else ""
     return f"<table{source}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _name(run: runs.Files) -> str:
     tag = ' <span class="tag">SYNTHETIC DATA</span>' if run.synthetic else ""
-    return f"{html.escape(run.folder.parent.name)}, {html.escape(run.folder.name.replace('-', ' '))}{tag}"
+    return escape(run.name.replace("/seed-", ", seed ")) + tag
 
 
 def _links(run: runs.Files, folder: Path) -> list[str]:
-    return [
-        f'<a href="{html.escape(run.folder.relative_to(folder).as_posix())}/{stem}.html">{title}</a>'
-        for stem, title in pages.TITLES.items()
-        if run.find(f"{stem}.html")
-    ]
+    at = escape(run.folder.relative_to(folder).as_posix())
+    titles = {stem: title for stem, title in pages.TITLES.items() if run.find(f"{stem}.html")}
+    return [f'<a href="{at}/{stem}.html">{title}</a>' for stem, title in titles.items()]
 
 
 def _facts(run: runs.Files) -> str:
     """Say in a line what data a run is of, at what size, and how it was split."""
-    chosen = run.manifest.get("parameters")
     facts = [run.manifest.get("data", {}).get("title", "not trained yet")]
-    if chosen:
+    if chosen := run.manifest.get("parameters"):
         facts.append(f"{chosen['image_size']}×{chosen['image_size']}, split by {chosen['split_by']}")
         facts += [f"{run.left_out} left out of training and tested"] if run.left_out else []
     return "; ".join(facts)

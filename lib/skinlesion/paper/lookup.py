@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import string
+from itertools import product
 from pathlib import Path
-
-import numpy as np
 
 from skinlesion import files, runs
 from skinlesion.data.dataset import DX
@@ -15,7 +15,9 @@ from skinlesion.scoring import predictions
 
 NAME = "images.html"
 
-LETTERS = string.ascii_uppercase + string.digits
+MARKS = ["".join(pair) for pair in product(string.ascii_uppercase + string.digits, repeat=2)]
+"""What stands for each run."""
+
 CLASSES = string.ascii_lowercase[: len(DX)]
 
 
@@ -28,24 +30,23 @@ def write(folder: Path) -> Path | None:
         The page.
     """
     finished = [run for run in runs.find(folder).values() if run.finished]
-    # What has a report is what is asked for first; what a program drew comes last.
-    finished.sort(key=lambda run: (run.synthetic, run.find("04_evaluation.html") is None))
     if not finished:
         return None
+    # What has a report is what is asked for first; what a program drew comes last.
+    finished.sort(key=lambda run: (run.synthetic, run.find("04_evaluation.html") is None))
     packed = json.dumps(pack(finished), separators=(",", ":")).replace("<", "\\u003c")
-    real = [run for run in finished if not run.synthetic]
-    names = ", ".join(DX[:-1]) + f" and {DX[-1]}"
+    labels = f"{', '.join(DX[:-1])} and {DX[-1]}"
     body = f"""<h1>Test images, and what each run says of them</h1>
 <p>Every image that a run of these was tested on: its label, the probabilities in per cent, and the answers of all
 runs that were not trained on it. Probabilities under half a per cent are left out. There are no photographs
-here; the ids are those of the <a href="https://doi.org/10.7910/DVN/DBW86T">published data</a>. The labels are {names}.
+here; the ids are those of the <a href="https://doi.org/10.7910/DVN/DBW86T">published data</a>. The labels are {labels}.
 A label that all runs contradict is a candidate for a wrong one, not an error.</p>
 <p><a href="index.html">All reports</a></p>
 <div id="lookup"><noscript><p>This page needs its script to run.</p></noscript></div>
 <script type="application/json" id="data">{packed}</script>"""
-    path = folder / NAME
-    files.write_text(path, pages.shell("Test images", body, synthetic=not real, more="images.js"))
-    return path
+    synthetic = all(run.synthetic for run in finished)
+    files.write_text(folder / NAME, pages.shell("Test images", body, synthetic=synthetic, more="images.js"))
+    return folder / NAME
 
 
 def pack(finished: list[runs.Files]) -> dict[str, object]:
@@ -62,32 +63,21 @@ def pack(finished: list[runs.Files]) -> dict[str, object]:
     said: dict[str, list[str]] = {}
     known: dict[str, tuple[str, str]] = {}
     for place, run in enumerate(finished):
-        table = predictions.check(run.read_csv("predictions.csv"))
-        tested = table[table.part == "test"]
-        mark = LETTERS[place // len(LETTERS)] + LETTERS[place % len(LETTERS)]
+        tested = predictions.check(run.read_csv("predictions.csv")).query("part == 'test'")
         for row, given in zip(tested.itertuples(), tested[predictions.COLUMNS].to_numpy(), strict=True):
+            shares = sorted(zip(given, CLASSES, strict=True), reverse=True)
+            answer = "".join(f"{letter}{share * 100:.0f}" for share, letter in shares if share >= 0.005)
             known.setdefault(row.image_id, (row.lesion_id, CLASSES[DX.index(row.dx)]))
-            said.setdefault(row.image_id, []).append(mark + _answer(given))
+            said.setdefault(row.image_id, []).append(MARKS[place] + answer)
     images = sorted(known)
-    lesions = [known[name][0] for name in images]
-    prefixes = [_prefix(names) for names in (images, lesions)]
+    lesions, labels = zip(*(known[name] for name in images), strict=True)
+    prefixes = [os.path.commonprefix([min(names), max(names)]) for names in (images, lesions)]  # noqa: RUF071
     return {
         "dx": DX,
-        "runs": [f"{run.folder.parent.name}, {run.folder.name.replace('-', ' ')}" for run in finished],
+        "runs": [run.name.replace("/seed-", ", seed ") for run in finished],
         "prefix": prefixes,
-        "images": "|".join(name[len(prefixes[0]) :] for name in images),
-        "lesions": "|".join(name[len(prefixes[1]) :] for name in lesions),
-        "labels": "".join(known[name][1] for name in images),
+        "images": "|".join(name.removeprefix(prefixes[0]) for name in images),
+        "lesions": "|".join(name.removeprefix(prefixes[1]) for name in lesions),
+        "labels": "".join(labels),
         "said": "|".join(" ".join(said[name]) for name in images),
     }
-
-
-def _prefix(names: list[str]) -> str:
-    """Return how all names begin."""
-    first, last = min(names), max(names)
-    return next((first[:place] for place, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), "")
-
-
-def _answer(probabilities: np.ndarray) -> str:
-    shown = [(value, letter) for value, letter in zip(probabilities, CLASSES, strict=True) if value >= 0.005]
-    return "".join(f"{letter}{value * 100:.0f}" for value, letter in sorted(shown, reverse=True))

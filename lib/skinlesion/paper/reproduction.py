@@ -57,50 +57,34 @@ def reproduce(parameters: Parameters) -> Reproduction:
     ReproductionError
         If the run was not published.
     """
-    published = PUBLISHED / parameters.study / f"seed-{parameters.seed}"
-    _require(published)
+    published = Files(PUBLISHED / parameters.study / f"seed-{parameters.seed}")
+    if missing := [name for name in ("predictions.csv", "metrics.json", "manifest.json") if not published.find(name)]:
+        where, what = files.shown(published.folder), " and no ".join(missing)
+        raise ReproductionError(f"{where} has no {what}: there is no published run to compare with")
     update: dict[str, Any] = {"output": FOLDER, "galleries": False}
     if parameters.threads == "auto":
-        update["threads"] = _threads(Files(published))
+        update["threads"] = _threads(published)
     again = parameters.model_copy(update=update)
     for name in NOTEBOOKS:
         pages.make(files.ROOT / "notebooks" / f"{name}.ipynb", again, again.run_folder / f"{name}.html")
-    return compare(published, again.run_folder)
+    return compare(published.folder, again.run_folder)
 
 
 def compare(published: Path, again: Path) -> Reproduction:
-    """Compare two runs of one study and seed.
-
-    Parameters
-    ----------
-    published, again
-        Their folders.
-    """
-    _require(published)
-    sides = [Files(folder) for folder in (published, again)]
-    headline = sides[0].read_json("metrics.json")["test"]["headline"]
-    tables = [side.read_csv("predictions.csv") for side in sides]
-    labels, probabilities, _ = predictions.part(tables[1], "test")
-    shown = [name for name in evaluation.names("paper") if name in headline]
-    scores = pd.DataFrame(headline).T.loc[shown].rename(columns={"value": "published"})
-    scores["again"] = evaluation.headline(labels, probabilities).value
+    """Compare two runs of one study and seed, given their folders."""
+    one, other = Files(published), Files(again)
+    headline = pd.DataFrame(one.read_json("metrics.json")["test"]["headline"]).T
+    said = [side.read_csv("predictions.csv") for side in (one, other)]
+    shown = [name for name in evaluation.names("paper") if name in headline.index]
+    scores = headline.loc[shown].rename(columns={"value": "published"})
+    scores["again"] = evaluation.headline(*predictions.part(said[1], "test")[:2]).value
     scores["within"] = scores.again.between(scores.low, scores.high)
-    splits = [side.read_csv("split.csv") for side in sides]
-    differs = [] if splits[0].equals(splits[1]) else ["split: other images in some part"]
-    differs += _differences(*(_facts(side) for side in sides))
-    if tables[0].equals(tables[1]):
-        verdict = IDENTICAL
-    else:
-        verdict = WITHIN if scores.within.all() and splits[0].equals(splits[1]) else DIFFERENT
-    return Reproduction(verdict, scores, differs)
-
-
-def _require(published: Path) -> None:
-    missing = [name for name in ("predictions.csv", "metrics.json", "manifest.json") if not Files(published).find(name)]
-    if missing:
-        raise ReproductionError(
-            f"{files.shown(published)} has no {' and no '.join(missing)}: there is no published run to compare with"
-        )
+    same_split = one.read_csv("split.csv").equals(other.read_csv("split.csv"))
+    differs = [] if same_split else ["split: other images in some part"]
+    facts, new = _facts(one), _facts(other)
+    differs += [f"{key}: {facts.get(key)} → {new.get(key)}" for key in facts | new if facts.get(key) != new.get(key)]
+    close = WITHIN if scores.within.all() and same_split else DIFFERENT
+    return Reproduction(IDENTICAL if said[0].equals(said[1]) else close, scores, differs)
 
 
 def _threads(run: Files) -> list[int]:
@@ -112,20 +96,13 @@ def _threads(run: Files) -> list[int]:
 def _facts(run: Files) -> dict[str, Any]:
     manifest, threads = run.manifest, _threads(run)
     environment = manifest["sittings"][0]["environment"]
-    chosen = {key: value for key, value in manifest["parameters"].items() if key not in IGNORED}
-    packages = {name: environment["packages"].get(name) for name in ("torch", "torchvision", "numpy", "pillow")}
     return {
-        **chosen,
+        **{key: value for key, value in manifest["parameters"].items() if key not in IGNORED},
         "data": manifest["data"]["fingerprint"][:12],
         "starting weights": manifest["weights"],
         "hardware": environment["hardware"],
         "precision used": manifest["precision"],
         "threads": threads if len(set(threads)) > 1 else threads[0],
         "layers": manifest["engine"].get("layers", "torch"),
-        **packages,
+        **{name: environment["packages"].get(name) for name in ("torch", "torchvision", "numpy", "pillow")},
     }
-
-
-def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    keys = dict.fromkeys([*one, *other])
-    return [f"{key}: {one.get(key)} → {other.get(key)}" for key in keys if one.get(key) != other.get(key)]
