@@ -22,8 +22,18 @@ def here(output: Path) -> Found:
 
 
 def missing(planned: Mapping[str, studies.Study], found: Found) -> list[tuple[str, int]]:
-    """Return study and seed of every planned run that is not there."""
-    return [(name, seed) for name, study in planned.items() for seed in range(study.seeds) if (name, seed) not in found]
+    """Return study and seed of every planned run that is not there, under its own name or as another study's."""
+    wanted = [
+        (name, seed) for name, study in planned.items() for seed in range(study.seeds) if (name, seed) not in found
+    ]
+    if not wanted:
+        return []
+    there = {_training(*key) for key in found if key[0] in planned}
+    return [key for key in wanted if _training(*key) not in there]
+
+
+def _training(study: str, seed: int) -> str:
+    return repr(parameters.load(study, {"seed": seed}).training_identity())
 
 
 def table(planned: Mapping[str, studies.Study], found: Found) -> pd.DataFrame:
