@@ -49,7 +49,9 @@ def project(tmp_path):
 def make(project, *arguments, fail="", python="PYTHON=./python", **others):
     """Run make; return what it printed, its status, and the notebooks that were run, in order."""
     (project / "log").unlink(missing_ok=True)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS")) and key != "PYTHON"
+    }
     done = subprocess.run(
         ["make", python, *arguments],
         cwd=project,
